@@ -1,0 +1,298 @@
+"""The embedded clips, in DeepFakeDetection's own folders and file names (chapter 01_dataset).
+
+Short videos made from the consented portraits: real ones, and face swaps of which each has a
+real twin that shares every other draw. They stand in for a data set that is given out on request
+only; scores on them say nothing about DeepFakeDetection or about the world.
+"""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from xaifake import __version__
+from xaifake.data import portraits
+from xaifake.data.rendering import SCENES, Scene, VideoWriter
+from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
+from xaifake.errors import UserError
+
+N_FRAMES = 32
+DEGRADED_SHARE = 0.9
+REAL_VIDEOS = Path("original_sequences/actors/c23/videos")
+FAKE_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/c23/videos")
+MASK_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/masks/videos")
+RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
+MASK_CRF = 10
+# Measured on two cores of an x86 server: seconds of one core and megabytes for each clip.
+SECONDS_A_CLIP = 0.6
+MEGABYTES_A_CLIP = 0.2
+
+
+def plan_clips(size="small", seed=0):
+    """List the clips of a set without making them.
+
+    Every scene of a person gives one real clip and several fakes. The first scene of a test
+    person has a whole-face fake and all five regional ones, all from the same source; their other
+    scenes have whole-face fakes from two sources. The scenes of all others have two whole-face
+    fakes and a regional one.
+
+    Parameters
+    ----------
+    size : {"full", "small", "tiny", "leakage"}
+        ``"full"``: four scenes of everybody, what the detector is trained on; ``"small"``: two
+        scenes of the test people, what the chapters show; ``"tiny"``: one scene of four test
+        people, to try things; ``"leakage"``: a fifth scene, which no detector was trained on, of
+        16 training people and of all 16 test people.
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a clip: ``video`` (the file's stem), ``label`` (1 fake), ``target``, ``source``,
+        ``scene``, ``split``, ``kind`` (``"real"``, ``"whole"``, ``"regional"``) and the fields of
+        `xaifake.data.swaps.Recipe`; also ``resolution`` and ``blur`` of the scene's camera.
+
+    Raises
+    ------
+    UserError
+        If there is no such size.
+    """
+    splits = portraits.split_people(seed)
+    test = splits.index[splits == "test"]
+    scenes = list(SCENES)
+    sizes = {
+        "full": (splits.index, scenes[:4]),
+        "small": (test, scenes[:2]),
+        "tiny": (test[:4], scenes[:1]),
+        "leakage": (splits.index[splits == "train"][:16].union(test), scenes[4:]),
+    }
+    if size not in sizes:
+        raise UserError(f"Unknown size of the clip set: {size!r}. Give one of {list(sizes)}.")
+    people, scenes = sizes[size]
+    rows = []
+    for person in people:
+        candidates = splits.index[splits == splits[person]]
+        ranked = portraits.rank_sources(person, candidates).index[:4]
+        for scene in scenes:
+            rows += _plan_scene(person, ranked, scene, splits[person], seed)
+    return pd.DataFrame(rows)
+
+
+def _plan_scene(person, sources, scene, split, seed):
+    k = list(SCENES).index(scene)
+    rng = np.random.default_rng([seed, 2, int(person), k])
+    camera = Scene(person, scene, N_FRAMES, seed).camera
+    common = {
+        "target": person,
+        "scene": scene,
+        "split": split,
+        "resolution": round(camera.resolution, 3),
+        "blur": round(camera.blur, 3),
+    }
+    real = {"video": f"{person}__{scene}", "label": 0, "kind": "real", "region": "none"}
+    rows = [{**real, **common}]
+    if split == "test" and k == 0:
+        draws = [(sources[0], region) for region in ("whole", *REGIONS)]
+    elif split == "test" and k < 4:
+        draws = [(source, "whole") for source in rng.permutation(sources[:3])[:2]]
+    else:
+        draws = [(source, "whole") for source in rng.permutation(sources)[:2]]
+        draws.append((rng.choice(sources), rng.choice(REGIONS)))
+    for source, region in draws:
+        recipe = draw_recipe(rng, str(region))
+        name = "".join(rng.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"), 8))
+        video = f"{person}_{source}__{scene}__{name}"
+        kind = "whole" if region == "whole" else "regional"
+        fake = {"video": video, "label": 1, "source": str(source), "kind": kind}
+        rows.append({**fake, **common, **vars(recipe)})
+    return rows
+
+
+def draw_recipe(rng, region):
+    """Draw how a swap of a region is blended.
+
+    Nine of ten are degraded like the output of a low-resolution decoder: the share
+    `DEGRADED_SHARE` is the main knob of difficulty.
+    """
+    degraded = rng.uniform(28, 64) if rng.uniform() < DEGRADED_SHARE else 0.0
+    return Recipe(
+        region=region,
+        hull=str(rng.choice(HULLS)),
+        degraded_px=round(degraded, 1),
+        feather_px=round(rng.uniform(1.2, 6.0), 2),
+        colour=round(rng.uniform(0.4, 1.0), 2),
+        opacity=round(rng.uniform(0.9, 1.0), 3),
+        shape=round(rng.uniform(0.0, 0.4), 2),
+    )
+
+
+def estimate(plan, workers):
+    """Say how long a set takes and how much disk it needs, from measured figures.
+
+    Returns
+    -------
+    str
+    """
+    minutes = len(plan) * SECONDS_A_CLIP / workers / 60
+    return (
+        f"{len(plan):,} clips of {N_FRAMES} frames: about {max(minutes, 0.1):.1f} minutes in "
+        f"{workers} processes, {len(plan) * MEGABYTES_A_CLIP:,.0f} MB of disk"
+    )
+
+
+def make_clips(out, size="small", seed=0, workers=None, progress=True):
+    """Make a set of clips in DeepFakeDetection's layout, with a table beside them.
+
+    A clip appears under its name only when it is whole; started again after it was stopped, the
+    run makes what is missing. The same seed gives the same files on the same machine.
+
+    Parameters
+    ----------
+    out : str or path
+        Folder of the set. Holds ``clips.csv``, the table of `plan_clips`, and the videos.
+    size : str
+        As in `plan_clips`.
+    seed : int
+    workers : int, optional
+        Processes; by default one a core.
+    progress : bool
+        Print the estimate and show a bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table.
+
+    Raises
+    ------
+    UserError
+        If the folder holds another set already.
+    """
+    out, workers = Path(out), workers or os.cpu_count() or 1
+    plan = plan_clips(size, seed)
+    _write_table(plan, out, size, seed)
+    for folder in (REAL_VIDEOS, FAKE_VIDEOS, MASK_VIDEOS):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    groups = [g for _, g in plan.groupby(["target", "scene"]) if _missing(g, out)]
+    if progress and groups:
+        print(estimate(pd.concat(groups), workers), flush=True)
+    with _pool(workers) as pool, tqdm(total=len(plan), unit="clip", disable=not progress) as bar:
+        bar.update(len(plan) - sum(len(g) for g in groups))
+        tasks = {pool.submit(make_scene, group, out, seed): len(group) for group in groups}
+        for task in as_completed(tasks):
+            task.result()
+            bar.update(tasks[task])
+    return plan
+
+
+@contextmanager
+def _pool(workers):
+    # "spawn", because a process that has loaded OpenCV or TensorFlow must not be forked.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread():
+    cv2.setNumThreads(1)
+
+
+def _write_table(plan, out, size, seed):
+    table = plan.to_csv(index=False, lineterminator="\n")
+    path = out / "clips.csv"
+    if path.exists() and path.read_text() != table:
+        raise UserError(
+            f"{out} already holds another set of clips than size={size!r}, seed={seed}. "
+            "Give an empty folder, or delete this one."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(table)
+    partial.replace(path)
+
+
+def clip_paths(row, out):
+    """Where a clip of the table lies, and its mask.
+
+    Parameters
+    ----------
+    row : pandas.Series
+        Of `plan_clips`.
+    out : str or path
+
+    Returns
+    -------
+    video, mask : pathlib.Path
+        The mask is None for a real clip.
+    """
+    name = f"{row['video']}.mp4"
+    if row["label"] == 0:
+        return Path(out) / REAL_VIDEOS / name, None
+    return Path(out) / FAKE_VIDEOS / name, Path(out) / MASK_VIDEOS / name
+
+
+def _missing(group, out):
+    paths = [path for _, row in group.iterrows() for path in clip_paths(row, out)]
+    return any(path is not None and not path.exists() for path in paths)
+
+
+def make_scene(group, out, seed):
+    """Make the real clip of a scene and all its fakes, frame by frame side by side.
+
+    Parameters
+    ----------
+    group : pandas.DataFrame
+        The rows of `plan_clips` that share target and scene.
+    out : str or path
+    seed : int
+    """
+    first = group.iloc[0]
+    scene = Scene(first.target, first.scene, N_FRAMES, seed)
+    takes = []
+    with ExitStack() as cleanup:
+        for _, row in group.iterrows():
+            video, mask = clip_paths(row, out)
+            images, alphas = scene.portrait.images, None
+            if row["label"] == 1:
+                recipe = Recipe(**row[RECIPE_COLUMNS])
+                images, alphas = swap(scene.portrait, portraits.load_portrait(row.source), recipe)
+            writers = [cleanup.enter_context(VideoWriter(video, scene.camera.crf))]
+            if mask is not None:
+                writers.append(cleanup.enter_context(VideoWriter(mask, MASK_CRF)))
+            takes.append((images, alphas, writers))
+        for i in range(N_FRAMES):
+            for images, alphas, writers in takes:
+                frame, mask = scene.frame(i, images, alphas)
+                writers[0].write(frame)
+                if mask is not None:
+                    writers[1].write(np.repeat(255 * mask[..., None].astype(np.uint8), 3, 2))
+
+
+def embedded_clips(size="small", seed=0):
+    """Make a set of clips in the cache, or find it there.
+
+    The cache is ``~/.cache/xaifake``, or what the environment variable ``XAIFAKE_CACHE`` names.
+
+    Parameters
+    ----------
+    size : str
+        As in `plan_clips`.
+    seed : int
+
+    Returns
+    -------
+    pathlib.Path
+        Folder of the set.
+    """
+    cache = Path(os.environ.get("XAIFAKE_CACHE") or Path.home() / ".cache" / "xaifake")
+    folder = cache / f"clips-{size}-{seed}-{__version__}"
+    make_clips(folder, size, seed)
+    return folder
