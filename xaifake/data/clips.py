@@ -8,19 +8,21 @@ only; scores on them say nothing about DeepFakeDetection or about the world.
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from filelock import FileLock
 
 from xaifake import __version__
 from xaifake.data import portraits
 from xaifake.data.rendering import SCENES, Scene, VideoWriter
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
 from xaifake.errors import UserError
+from xaifake.progress import progress_bar
 
 N_FRAMES = 32
 DEGRADED_SHARE = 0.9
@@ -174,21 +176,28 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
     UserError
         If the folder holds another set already.
     """
-    out, workers = Path(out), workers or os.cpu_count() or 1
-    plan = plan_clips(size, seed)
-    _write_table(plan, out, size, seed)
+    out, plan = Path(out), plan_clips(size, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    # Two chapters that run at the same time share the cache: the second waits for the first.
+    with FileLock(out / "clips.lock"):
+        _write_table(plan, out, size, seed)
+        _make_missing(plan, out, seed, workers or os.cpu_count() or 1, progress)
+    return plan
+
+
+def _make_missing(plan, out, seed, workers, progress):
     for folder in (REAL_VIDEOS, FAKE_VIDEOS, MASK_VIDEOS):
         (out / folder).mkdir(parents=True, exist_ok=True)
     groups = [g for _, g in plan.groupby(["target", "scene"]) if _missing(g, out)]
-    if progress and groups:
-        print(estimate(pd.concat(groups), workers), flush=True)
-    with _pool(workers) as pool, tqdm(total=len(plan), unit="clip", disable=not progress) as bar:
+    bar = progress_bar(show=progress, total=len(plan), unit="clip")
+    with _pool(workers) as pool, bar:
+        if groups and not bar.disable:
+            bar.write(estimate(pd.concat(groups), workers))
         bar.update(len(plan) - sum(len(g) for g in groups))
         tasks = {pool.submit(make_scene, group, out, seed): len(group) for group in groups}
         for task in as_completed(tasks):
             task.result()
             bar.update(tasks[task])
-    return plan
 
 
 @contextmanager
@@ -197,6 +206,12 @@ def _pool(workers):
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise UserError(
+            "A worker process ended unexpectedly, most often for want of memory: call again with "
+            "fewer workers, what is done is kept. A script must call make_clips below "
+            "'if __name__ == \"__main__\":'."
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -213,7 +228,6 @@ def _write_table(plan, out, size, seed):
             f"{out} already holds another set of clips than size={size!r}, seed={seed}. "
             "Give an empty folder, or delete this one."
         )
-    out.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(table)
     partial.replace(path)

@@ -127,7 +127,7 @@ class Scene:
 
     @cached_property
     def _fields(self):
-        """Displacements in the portrait's pixels: the expression, and the depth for turn and nod."""
+        """Displacements in the portrait's pixels: expression, and depth for turn and nod."""
         neutral, smiling = self.portrait.landmarks
         edge = np.linspace(0, PORTRAIT_SIZE - 1, 7)
         border = [(x, y) for x in edge for y in edge if {x, y} & {edge[0], edge[-1]}]
@@ -252,7 +252,8 @@ def _morph(images, maps, weight):
 class VideoWriter:
     """Write H.264 frames to a file that appears under its name only when it is whole.
 
-    Use it in a ``with`` statement. One encoder thread, so that the same frames give the same bytes on the same machine.
+    Use it in a ``with`` statement. One encoder thread, so that the same frames give the same bytes
+    on the same machine.
 
     Parameters
     ----------

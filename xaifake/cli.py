@@ -1,0 +1,192 @@
+"""The command line: one sub-command a stage, from clips to a scored detector."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from xaifake.errors import UserError
+
+
+class Cli(typer.core.TyperGroup):
+    """A group of commands that tells a caller's mistake in a sentence and exits with 2."""
+
+    def invoke(self, ctx):
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"xaifake: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("xaifake: stopped; the same command goes on from here.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Cli,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From videos of faces to a trained and scored deepfake detector.",
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder to read.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; by default one a core.")]
+Scale = Annotated[float, typer.Option(help="Side of the square over the side of the face's box.")]
+
+
+class Size(StrEnum):
+    """Sets of embedded clips."""
+
+    tiny = "tiny"
+    small = "small"
+    full = "full"
+    leakage = "leakage"
+
+
+class Split(StrEnum):
+    """Ways to split videos into train, validation and test."""
+
+    given = "given"
+    person = "person"
+    video = "video"
+
+
+class Precision(StrEnum):
+    """Keras dtype policies."""
+
+    float32 = "float32"
+    mixed_bfloat16 = "mixed_bfloat16"
+    mixed_float16 = "mixed_float16"
+
+
+@app.command()
+def clips(
+    out: Out,
+    size: Annotated[Size, typer.Option(help="Which set.")] = Size.small,
+    seed: Seed = 0,
+    workers: Workers = None,
+):
+    """Make the embedded clips: real ones and face swaps, in DeepFakeDetection's own layout."""
+    from xaifake.data.clips import make_clips
+
+    plan = make_clips(out, str(size), seed, workers)
+    fakes = int(plan.label.sum())
+    print(f"{len(plan) - fakes:,} real and {fakes:,} fake clips are in {out}")
+
+
+@app.command()
+def catalogue(folder: Folder):
+    """List what a folder in DeepFakeDetection's layout holds, and what is missing from it."""
+    from xaifake.data import compare_with_dfd, read_catalogue
+
+    table = read_catalogue(folder)
+    print(compare_with_dfd(table).to_string())
+    people = pd.concat([table.target, table.source.dropna()]).nunique()
+    masks, parents = table.mask_path.notna().sum(), table.parent.notna().sum()
+    print(f"{people} people, {table.scene.nunique()} scenes")
+    print(f"fakes with a mask: {masks:,}; with their real parent: {parents:,}")
+    for item in table.attrs["not_understood"]:
+        print(f"not understood: {item['path']} ({item['reason']})")
+
+
+@app.command()
+def extract(
+    folder: Folder,
+    out: Out,
+    scale: Annotated[
+        list[float], typer.Option(help="Side of the square over the box; several allowed.")
+    ] = [1.3, 2.0],  # noqa: B006, read only
+    split: Annotated[
+        Split,
+        typer.Option(help="'given': the folder's own (clips.csv); else drawn by person or video."),
+    ] = Split.person,
+    frames_per_fake: Annotated[int, typer.Option(help="Frames of a fake video.")] = 12,
+    frames_per_real: Annotated[
+        int | None, typer.Option(help="Frames of a real one; by default what balances the classes.")
+    ] = None,
+    twins: Annotated[
+        bool, typer.Option(help="Also cut each fake's real parent (embedded clips only).")
+    ] = False,
+    seed: Seed = 0,
+    workers: Workers = None,
+):
+    """Cut the faces out of the videos; may be stopped and started again."""
+    from xaifake.data import extract_faces, read_catalogue, sampling_rates
+
+    table = _split(read_catalogue(folder), split, seed)
+    rates = sampling_rates(table, frames_per_fake)
+    print(rates.to_string(index=False))
+    frames = dict(rates.attrs["frames_per_video"])
+    frames["real"] = frames_per_real or frames["real"]
+    extract_faces(table, out, scale, frames, twins, workers=workers)
+    print(f"The faces are in {out}")
+
+
+def _split(table, split, seed):
+    from xaifake.data import split_by_person, split_by_video
+
+    if split is Split.given:
+        if "split" not in table:
+            raise UserError("This folder brings no split of its own: use --split person.")
+        return table
+    if split is Split.video:
+        return split_by_video(table, seed)
+    table = split_by_person(table, seed)
+    if table.attrs["dropped"]:
+        print(f"{len(table.attrs['dropped']):,} fakes mix people of two splits and are left out")
+    return table
+
+
+@app.command()
+def train(
+    faces: Folder,
+    out: Out,
+    scale: Scale = 1.3,
+    epochs: Annotated[int, typer.Option(help="Epochs, each closed by a checkpoint.")] = 20,
+    images_per_epoch: Annotated[int, typer.Option(help="Training images in an epoch.")] = 2000,
+    patch_epochs: Annotated[int, typer.Option(help="First epochs on 80 x 80 patches.")] = 0,
+    validation_images: Annotated[int, typer.Option(help="Faces scored after an epoch.")] = 400,
+    batch_size: Annotated[int, typer.Option(help="Images in a step, even.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.float32,
+    seed: Seed = 0,
+):
+    """Train Xception from scratch on extracted faces; may be stopped and started again."""
+    from xaifake.detector.training import train as run
+
+    run(
+        faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
+        batch_size, learning_rate, str(precision), seed,
+    )  # fmt: skip
+    print(f"Weights, card and log are in {out}")
+
+
+@app.command()
+def evaluate(
+    faces: Folder,
+    scale: Scale = 1.3,
+    split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
+    weights: Annotated[
+        Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
+    seed: Seed = 0,
+):
+    """Score a detector per frame and per video, with intervals over people."""
+    from xaifake.data import load_faces
+    from xaifake.detector import build_xception, load_detector, load_weights
+    from xaifake.detector import evaluate as score
+
+    model = load_detector(scale) if weights is None else load_weights(build_xception(), weights)
+    scores = score(model, load_faces(faces, split, scale), seed, progress=True).scores
+    print(scores.to_string(index=False, float_format="{:.3f}".format))
+    if out is not None:
+        out.write_text(json.dumps(scores.to_dict("records"), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,246 @@
+"""Extracted faces as arrays (chapter 02_face_extraction).
+
+Reads what `xaifake.data.extraction` writes: ``manifest.parquet``, one row a video, frame and
+scale, and ``shards/*.parquet`` with the pictures.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:  # worker processes start faster without pandas
+    import pandas as pd
+
+from xaifake.data.faces import decode_image, decode_mask
+from xaifake.errors import UserError
+
+__all__ = [
+    "Faces",
+    "as_tf_data",
+    "decode_image",
+    "load_faces",
+    "pack_faces",
+    "read_encoded",
+    "read_manifest",
+]
+
+# Faces that come with the package: of unseen people, and of seen and unseen ones in a scene that no
+# detector was trained on.
+FACES = Path(__file__).parents[1] / "assets" / "faces"
+LEAKAGE_FACES = FACES.with_name("faces_leakage")
+
+BOX = ("box_left", "box_top", "box_right", "box_bottom")
+SQUARE = ("left", "top", "side")
+_KEY = ["video", "frame", "scale"]
+
+
+@dataclass
+class Faces:
+    """Faces of one scale, all arrays in the same order.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        ``uint8 (N, H, W, 3)`` RGB.
+    labels : numpy.ndarray
+        ``int64 (N,)``, 1 fake, 0 real.
+    masks : numpy.ndarray
+        ``bool (N, H, W)``, true where the picture is manipulated; all false for real faces.
+    twins : numpy.ndarray or None
+        ``uint8 (N, H, W, 3)``, the real parent's same frame cut by the same square; a real face is
+        its own twin. None if the folder has no twins.
+    table : pandas.DataFrame
+        N rows of the manifest.
+    scale : float
+        Side of the squares as a factor of the larger side of the face's box.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    twins: np.ndarray | None
+    table: "pd.DataFrame"
+    scale: float
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, which):
+        """Return some of the faces: ``which`` is a number, a slice, indices or a boolean mask."""
+        which = np.arange(len(self))[which].reshape(-1)
+        return replace(
+            self,
+            images=self.images[which],
+            labels=self.labels[which],
+            masks=self.masks[which],
+            twins=None if self.twins is None else self.twins[which],
+            table=self.table.iloc[which].reset_index(drop=True),
+        )
+
+
+def read_manifest(folder):
+    """Read the table of an extraction: one row a video, frame and scale, rejected ones included.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``video``, ``frame``, ``scale``, the catalogue's columns, ``accepted``, ``reason`` ("",
+        "no_face", "several_faces" or "too_small"), the face's box (``box_left`` ...; right and
+        bottom are the first pixels outside), ``landmarks`` (68 points as x, y, x, y ...), the
+        square (``left``, ``top``, ``side``), all in pixels of the frame and NaN where there is no
+        single face; ``padded`` (the square reaches beyond the frame), ``mask_share`` (share of the
+        crop that is manipulated) and ``shard``.
+    """
+    path = Path(folder) / "manifest.parquet"
+    if not path.is_file():
+        raise UserError(
+            f"There are no finished faces in {folder} (no manifest.parquet): run extract_faces "
+            "with out= this folder, to its end."
+        )
+    table = pq.read_table(path).to_pandas()
+    return table.astype(dict.fromkeys(BOX + SQUARE, "float64"))
+
+
+def load_faces(folder=None, split=None, scale=1.3):
+    """Load the accepted faces of one scale into memory.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Where `extract_faces` wrote to; the faces that come with the package if not given.
+    split : str, optional
+        "train", "validation" or "test"; all if not given.
+    scale : float
+
+    Returns
+    -------
+    Faces
+
+    Raises
+    ------
+    UserError
+        If the folder holds no finished extraction, or none of this split or scale.
+    """
+    folder = _folder(folder)
+    table = _choose(folder, split, scale)
+    pictures = _read_pictures(folder, table, ["image", "mask", "twin"])
+    images = np.stack([decode_image(data) for data in pictures["image"]])
+    masks = np.zeros(images.shape[:3], dtype=bool)
+    for i, data in enumerate(pictures["mask"]):
+        if data is not None:
+            masks[i] = decode_mask(data)
+    twins = None
+    if any(data is not None for data in pictures["twin"]):
+        twins = images.copy()
+        for i, data in enumerate(pictures["twin"]):
+            if data is not None:
+                twins[i] = decode_image(data)
+    return Faces(images, table.label.to_numpy(np.int64), masks, twins, table, float(scale))
+
+
+def read_encoded(folder=None, split=None, scale=1.3):
+    """Read the accepted faces of one scale as JPEG bytes, for sets too large to hold decoded.
+
+    Parameters are those of `load_faces`; `decode_image` turns one into an array.
+
+    Returns
+    -------
+    images : list of bytes
+    labels : numpy.ndarray
+        ``int64 (N,)``, 1 fake, 0 real.
+    table : pandas.DataFrame
+        N rows of the manifest.
+    """
+    folder = _folder(folder)
+    table = _choose(folder, split, scale)
+    images = _read_pictures(folder, table, ["image"])["image"]
+    return images, table.label.to_numpy(np.int64), table
+
+
+def as_tf_data(faces, batch_size, shuffle_seed=None):
+    """Return faces as a ``tf.data.Dataset`` of batches, scaled as the network takes them.
+
+    Parameters
+    ----------
+    faces : Faces
+    batch_size : int
+    shuffle_seed : int, optional
+        Shuffle anew in each pass, from this seed; in the given order if not given.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Of ``(float32 (B, H, W, 3) in [-1, 1], int64 (B,))``.
+    """
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((faces.images, faces.labels))
+    if shuffle_seed is not None:
+        data = data.shuffle(len(faces), seed=shuffle_seed)
+    data = data.batch(batch_size)
+    return data.map(lambda x, y: (tf.cast(x, tf.float32) / 127.5 - 1.0, y)).prefetch(2)
+
+
+def pack_faces(folder, out, rows):
+    """Copy some faces into a folder of their own with a single shard.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where `extract_faces` wrote to.
+    out : str or Path
+        Folder to write to; `load_faces` reads it.
+    rows : pandas.DataFrame
+        The rows of the manifest to keep; all must be accepted.
+    """
+    folder, out = _folder(folder), Path(out)
+    rows = rows.sort_values(_KEY, ignore_index=True)
+    if not len(rows) or not rows.accepted.all():
+        raise UserError(
+            "pack_faces takes at least one row of the manifest, and accepted ones only."
+        )
+    pictures = _read_pictures(folder, rows, ["image", "mask", "twin"])
+    keys = {name: pa.array(rows[name]) for name in _KEY}
+    columns = {name: pa.array(data, pa.binary()) for name, data in pictures.items()}
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    shard = pa.table({**keys, **columns})
+    pq.write_table(shard, out / "shards" / "faces.parquet", use_dictionary=False)
+    schema = pq.read_schema(folder / "manifest.parquet")
+    table = pa.Table.from_pandas(rows.assign(shard="faces.parquet"), schema, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata(), out / "manifest.parquet")
+
+
+def _folder(folder):
+    return FACES if folder is None else Path(folder)
+
+
+def _choose(folder, split, scale):
+    """Return the manifest's accepted rows of a split and scale, with whole pixels as integers."""
+    table = read_manifest(folder)
+    for name, asked in (("split", split), ("scale", scale)):
+        there = sorted(table[name].unique().tolist())
+        if asked is not None and asked not in there:
+            raise UserError(f"The faces in {folder} have no {name} {asked!r}; there are {there}.")
+    keep = table.accepted & (table.scale == scale)
+    if split is not None:
+        keep &= table.split == split
+    if not keep.any():
+        raise UserError(f"No face of split {split!r} and scale {scale} in {folder} was accepted.")
+    table = table[keep].reset_index(drop=True)
+    return table.astype(dict.fromkeys(BOX + SQUARE, "int64"))
+
+
+def _read_pictures(folder, table, names):
+    """Return lists of encoded pictures in the order of the table's rows, None for no picture."""
+    found = {}
+    for shard in table.shard.unique():
+        rows = pq.read_table(folder / "shards" / shard, columns=_KEY + names).to_pydict()
+        for i, key in enumerate(zip(*(rows[name] for name in _KEY), strict=True)):
+            found[key] = [rows[name][i] for name in names]
+    keys = zip(*(table[name].tolist() for name in _KEY), strict=True)
+    pictures = [found[key] for key in keys]
+    return {name: [row[i] for row in pictures] for i, name in enumerate(names)}

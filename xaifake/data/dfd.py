@@ -1,0 +1,286 @@
+"""DeepFakeDetection as it lies on disk: names, splits and sampling rates (chapter 01_dataset).
+
+FaceForensics++ DeepFakeDetection (DFD, Google and Jigsaw) names its videos after the people and
+the scene in them, and has no official split::
+
+    original_sequences/actors/c23/videos/<actor>__<scene>.mp4
+    manipulated_sequences/DeepFakeDetection/c23/videos/<target>_<source>__<scene>__<8 letters>.mp4
+    manipulated_sequences/DeepFakeDetection/masks/videos/<as the fake>.mp4
+
+The embedded clips lie in the same layout, so the same code reads both.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xaifake.errors import UserError
+
+REAL_FOLDER = Path("original_sequences", "actors")
+FAKE_FOLDER = Path("manipulated_sequences", "DeepFakeDetection")
+COMPRESSIONS = ("c23", "c40", "raw")  # the first one that is there is read
+
+SPLITS = ("train", "validation", "test")
+DFD_VIDEOS = {"real": 363, "fake": 3068}
+TABLE_I = {  # frames in the paper's Table I
+    ("train", "real"): 67_203,
+    ("train", "fake"): 83_728,
+    ("validation", "real"): 14_696,
+    ("validation", "fake"): 17_488,
+    ("test", "real"): 14_929,
+    ("test", "fake"): 17_513,
+}
+
+_SCENE = r"(?P<scene>[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*)"
+_NAMES = {
+    "real": re.compile(rf"(?P<target>\d+)__{_SCENE}"),
+    "fake": re.compile(rf"(?P<target>\d+)_(?P<source>\d+)__{_SCENE}__[A-Za-z0-9]{{8}}"),
+}
+_EXPECTED = {
+    "real": "<actor>__<scene>.mp4",
+    "fake": "<target>_<source>__<scene>__<8 letters or digits>.mp4",
+}
+_DRAWS = 1000  # random splits that split_by_person chooses from
+
+
+def read_catalogue(folder):
+    """List the videos of DFD, or of clips in DFD's layout.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder that holds ``original_sequences`` and ``manipulated_sequences``. Of several
+        compression levels c23 is read, else c40, else raw; both classes from the same level.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a video, sorted by ``video`` (the file's stem, a unique name): ``label`` (1 fake,
+        0 real), ``target`` (the person seen), ``source`` (whose face was put in; None for real),
+        ``scene``, ``path``, ``mask_path`` (None where there is no mask), ``parent`` (name of the
+        real video behind a fake, None if it is not there). The columns of a table ``clips.csv`` in
+        the folder are joined by ``video``. ``attrs["not_understood"]`` lists what was passed over,
+        as ``{"path", "reason"}``.
+
+    Raises
+    ------
+    UserError
+        If the folder is not there, or holds no video in this layout.
+    """
+    root = Path(folder).absolute()
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}. Give the folder that holds {REAL_FOLDER}.")
+    level = _compression(root)
+    rows, passed_over = [], []
+    for kind, place in (("real", REAL_FOLDER), ("fake", FAKE_FOLDER)):
+        for path in _entries(root / place / level / "videos"):
+            reason = _misfit(path, kind)
+            if reason:
+                passed_over.append({"path": str(path), "reason": reason})
+            else:
+                rows.append(_row(path, kind, root))
+    if not rows:
+        raise UserError(f"No video under {root} has a name of DFD's form: {_EXPECTED['real']}.")
+    catalogue = pd.DataFrame(rows).sort_values("video", ignore_index=True)
+    catalogue["parent"] = _parents(catalogue)
+    for name in ("source", "mask_path", "parent"):  # None for nothing, whatever pandas prefers
+        column = catalogue[name].astype(object)
+        catalogue[name] = column.where(column.notna(), None)
+    catalogue = _join_table(catalogue, root / "clips.csv")
+    catalogue.attrs["not_understood"] = passed_over
+    return catalogue
+
+
+def _compression(root):
+    """Return the compression level to read: the first that all classes on disk have."""
+    classes = [root / place for place in (REAL_FOLDER, FAKE_FOLDER) if (root / place).is_dir()]
+    levels = [{c for c in COMPRESSIONS if (place / c / "videos").is_dir()} for place in classes]
+    if not any(levels):
+        raise UserError(
+            f"{root} is not laid out like DFD: expected videos in {REAL_FOLDER / 'c23' / 'videos'} "
+            f"and {FAKE_FOLDER / 'c23' / 'videos'} (c40 and raw are read too)."
+        )
+    levels = [found for found in levels if found]
+    shared = set.intersection(*levels)
+    if not shared:
+        # A detector would learn the compression instead of the manipulation.
+        raise UserError(
+            f"Real videos are there as {sorted(levels[0])}, fakes as {sorted(levels[1])}: "
+            "get both classes at the same compression level."
+        )
+    return next(level for level in COMPRESSIONS if level in shared)
+
+
+def _entries(folder):
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _misfit(path, kind):
+    """Say why a path is no video of this kind; an empty string if it is one."""
+    if path.is_dir():
+        return "a folder, expected a video"
+    if path.suffix != ".mp4":
+        return "not an .mp4 file"
+    if not _NAMES[kind].fullmatch(path.stem):
+        return f"the name of a {kind} video is {_EXPECTED[kind]}"
+    return ""
+
+
+def _row(path, kind, root):
+    parts = _NAMES[kind].fullmatch(path.stem).groupdict()
+    mask = root / FAKE_FOLDER / "masks" / "videos" / path.name
+    return {
+        "video": path.stem,
+        "label": int(kind == "fake"),
+        "target": parts["target"],
+        "source": parts.get("source"),
+        "scene": parts["scene"],
+        "path": str(path),
+        "mask_path": str(mask) if kind == "fake" and mask.is_file() else None,
+    }
+
+
+def _parents(catalogue):
+    """Return the stem of each fake's real parent where that video is in the catalogue."""
+    real = set(catalogue.video[catalogue.label == 0])
+    names = catalogue.target + "__" + catalogue.scene
+    known = names.isin(real) & (catalogue.label == 1)
+    return names.where(known)
+
+
+def _join_table(catalogue, path):
+    if not path.is_file():
+        return catalogue
+    text = {"video": str, "kind": str, "region": str, "split": str}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    if "video" not in table or table.video.duplicated().any():
+        raise UserError(f"{path} needs a column 'video' with each video once; make the clips anew.")
+    new = [name for name in table if name == "video" or name not in catalogue]
+    return catalogue.merge(table[new], on="video", how="left")
+
+
+def compare_with_dfd(catalogue):
+    """Compare the number of videos found with the full DFD.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``real`` and ``fake``; columns ``expected`` (363 and 3068), ``found``, ``missing``.
+    """
+    found = {"real": int((catalogue.label == 0).sum()), "fake": int((catalogue.label == 1).sum())}
+    table = pd.DataFrame({"expected": DFD_VIDEOS, "found": found})
+    table["missing"] = (table.expected - table.found).clip(lower=0)
+    return table.rename_axis("class")
+
+
+def split_by_person(catalogue, seed):
+    """Split videos 4 : 1 : 1 so that no person is in two splits, as target or as source.
+
+    People are drawn into the splits; a fake whose target and source come to lie in different
+    splits is dropped. Of many seeded draws the one is taken that keeps most videos; draws that
+    leave a split without one of the two classes are taken only if there is no other.
+
+    Parameters
+    ----------
+    catalogue : pandas.DataFrame
+        From `read_catalogue`; a column ``split`` that is there already is replaced.
+    seed : int
+        Same catalogue and same seed, same split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The videos kept, with the column ``split`` ("train", "validation", "test").
+        ``attrs["dropped"]`` lists the videos that were dropped.
+    """
+    target = catalogue.target.to_numpy(dtype=object)
+    source = catalogue.source.fillna(catalogue.target).to_numpy(dtype=object)
+    people = np.unique(np.concatenate([target, source]).astype(str))
+    if len(people) < len(SPLITS):
+        raise UserError(f"{len(people)} people cannot be split three ways: add videos of others.")
+    rng = np.random.default_rng(seed)
+    codes = _four_one_one(len(people))
+    draws = np.stack([rng.permutation(codes) for _ in range(_DRAWS)])
+    of_target = draws[:, np.searchsorted(people, target.astype(str))]
+    kept = of_target == draws[:, np.searchsorted(people, source.astype(str))]
+    groups = of_target * 2 + catalogue.label.to_numpy()
+    complete = np.all([((groups == g) & kept).any(axis=1) for g in range(6)], axis=0)
+    best = int(np.argmax(kept.sum(axis=1) + complete * (len(catalogue) + 1)))
+    split = catalogue[kept[best]].reset_index(drop=True)
+    split["split"] = np.array(SPLITS)[of_target[best, kept[best]]]
+    split.attrs = {**catalogue.attrs, "dropped": catalogue.video[~kept[best]].tolist()}
+    return split
+
+
+def split_by_video(catalogue, seed):
+    """Split the videos of each class 4 : 1 : 1 whoever is in them; the same person may be in all.
+
+    Only for measuring what such a split leaks; returns the catalogue with a column ``split``.
+    """
+    split = catalogue.copy()
+    split["split"] = ""
+    rng = np.random.default_rng(seed)
+    for label in (0, 1):
+        rows = np.flatnonzero(catalogue.label == label)
+        codes = rng.permutation(_four_one_one(len(rows)))
+        split.iloc[rows, split.columns.get_loc("split")] = np.array(SPLITS)[codes]
+    return split
+
+
+def split_by_frame(manifest, seed):
+    """Split frames 4 : 1 : 1; frames of one video may be in all splits, its scales stay together.
+
+    Only for measuring what such a split leaks; returns the frame table with a column ``split``.
+    """
+    split = manifest.copy()
+    frame = split.groupby(["video", "frame"], sort=True).ngroup().to_numpy()
+    rng = np.random.default_rng(seed)
+    codes = rng.permutation(_four_one_one(frame.max() + 1))
+    split["split"] = np.array(SPLITS)[codes[frame]]
+    return split
+
+
+def _four_one_one(n):
+    """Return n split numbers (0, 1, 2) in the ratio 4 : 1 : 1; no split is empty from n = 3 on."""
+    small = max(1, round(n / 6))
+    return np.repeat([0, 1, 2], [n - 2 * small, small, small]) if n > 2 else np.arange(n)
+
+
+def sampling_rates(catalogue, frames_per_fake, longest=None):
+    """Choose how many frames to take from a real video so that both classes come out even.
+
+    The paper takes about 267 frames of a real video and 39 of a fake one (its Table I).
+
+    Parameters
+    ----------
+    catalogue : pandas.DataFrame
+        With a column ``split``.
+    frames_per_fake : int
+        Frames from each fake video.
+    longest : int, optional
+        Most frames that a real video can give, its length.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a split and class: ``split``, ``class``, ``videos``, ``frames_per_video``,
+        ``frames``, ``paper_frames``. ``attrs["frames_per_video"]`` is what `extract_faces` takes.
+    """
+    if "split" not in catalogue:
+        raise UserError("The catalogue has no column 'split': call split_by_person on it first.")
+    fakes = int((catalogue.label == 1).sum())
+    reals = len(catalogue) - fakes
+    if not fakes or not reals:
+        raise UserError(f"Balancing needs both classes; there are {reals} real, {fakes} fake.")
+    per_real = max(1, round(frames_per_fake * fakes / reals))
+    rates = {"real": min(per_real, longest or per_real), "fake": frames_per_fake}
+    table = pd.DataFrame([{"split": s, "class": c} for s, c in TABLE_I])
+    videos = catalogue.groupby(["split", "label"]).size()
+    table["videos"] = [int(videos.get((s, int(c == "fake")), 0)) for s, c in TABLE_I]
+    table["frames_per_video"] = table["class"].map(rates)
+    table["frames"] = table.videos * table.frames_per_video
+    table["paper_frames"] = list(TABLE_I.values())
+    table.attrs["frames_per_video"] = rates
+    return table

@@ -1,0 +1,476 @@
+"""Faces out of videos, by several processes, safe to kill (chapter 02_face_extraction).
+
+Each video is one task and gives one file in ``shards/``, which appears whole or not at all, so a
+run that was killed goes on where it stopped and ends with the same bytes. The manifest is put
+together from the shards at the end.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xaifake.data.dataset import BOX, SQUARE, read_manifest
+from xaifake.data.faces import (
+    FaceFinder,
+    cut_mask,
+    cut_square,
+    encode_jpeg,
+    encode_mask,
+    face_square,
+)
+from xaifake.errors import UserError
+from xaifake.progress import progress_bar
+
+FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
+_FROM_CATALOGUE = ("label", "target", "source", "scene", "split", "kind", "region", "parent")
+_MEASURED = pa.schema(
+    [("video", pa.string()), ("frame", pa.int32()), ("scale", pa.float64())]
+    + [("accepted", pa.bool_()), ("reason", pa.string())]
+    + [(name, pa.int32()) for name in BOX]
+    + [("landmarks", pa.list_(pa.float32()))]
+    + [(name, pa.int32()) for name in SQUARE]
+    + [("padded", pa.bool_()), ("mask_share", pa.float32())]
+)
+_PICTURES = [(name, pa.binary()) for name in ("image", "mask", "twin")]
+_SHARD = pa.schema(list(_MEASURED) + _PICTURES)
+_MANIFEST_ORDER = (
+    *("video", "frame", "scale", "label", "target", "source", "scene", "split", "kind", "region"),
+    *("parent", "accepted", "reason", *BOX, "landmarks", *SQUARE, "padded", "mask_share", "shard"),
+)
+_ZEROS = bytes(8)  # never in an intact packet of H.264 or HEVC, which escape runs of zeros
+
+
+class Unreadable(Exception):
+    """A video that cannot be used; its text is the reason that is recorded."""
+
+
+def extract_faces(
+    catalogue,
+    out,
+    scales=(1.3, 2.0),
+    frames_per_video=FRAMES_PER_VIDEO,
+    twins=False,
+    size=128,
+    smallest=120,
+    workers=None,
+    progress=True,
+):
+    """Cut the faces out of all videos of a catalogue.
+
+    From each video evenly spaced frames are taken and the face is looked for once in each; every
+    scale is cut from that one detection. A frame is rejected if it shows no face or several (in a
+    fake nobody knows which one was swapped), and a crop if its square is smaller than ``smallest``
+    (Malolan, Parekh and Kazi 2020, section III A). A video that cannot be read whole gives no
+    faces; why is recorded, and the run goes on.
+
+    May be killed at any moment: the same call then goes on, and ends with the same files.
+
+    Parameters
+    ----------
+    catalogue : pandas.DataFrame
+        From `read_catalogue`, with a column ``split``.
+    out : str or Path
+        Folder to write to.
+    scales : sequence of float
+        Sides of the squares, as factors of the larger side of the face's box.
+    frames_per_video : dict
+        Frames to take from a ``"real"`` and from a ``"fake"`` video; 32 and 12 if not given, which
+        uses all of an embedded real clip.
+    twins : bool
+        Also cut, by the fake's square, the same frame of its real parent. Only for clips whose
+        parent moves as the fake does, which holds for the embedded clips.
+    size : int
+        Side of the crops, in pixels.
+    smallest : int
+        Least side of a square, in pixels of the frame.
+    workers : int, optional
+        Processes; as many as there are processors if not given.
+    progress : bool
+        Show a progress bar, and at the end what was rejected and what could not be read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The manifest, as `xaifake.data.dataset.read_manifest` reads it from ``out``; its
+        ``attrs["not_read"]`` lists the videos without faces as ``{"video", "reason"}``.
+    """
+    settings = _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest)
+    out = Path(out)
+    _claim(out, settings)
+    rows = _records(catalogue)
+    jobs = _jobs(rows, out, settings)
+    status = {job["video"]: "ok" for job in jobs if _is_done(job)}
+    waiting = [job for job in jobs if job["video"] not in status]
+    bar = progress_bar(show=progress, total=len(jobs), initial=len(status), unit="video")
+    results = _run(waiting, settings, workers or _processors())
+    with bar, closing(results):  # on Ctrl-C too the processes end before this returns
+        for video, result in results:
+            status[video] = result
+            bar.update()
+    _write_tables(rows, status, out)
+    manifest = read_manifest(out)
+    manifest.attrs["not_read"] = [
+        {"video": video, "reason": status[video]}
+        for video in sorted(status)
+        if status[video] != "ok"
+    ]
+    if progress:
+        print(_summary(manifest))
+    return manifest
+
+
+def _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest):
+    if "split" not in catalogue or catalogue["split"].isna().any():
+        raise UserError(
+            "Every video needs a split before its faces are cut: call split_by_person(catalogue, "
+            "seed) first."
+        )
+    if not len(catalogue) or catalogue.video.duplicated().any():
+        raise UserError("The catalogue must hold at least one video, and each video only once.")
+    if set(frames_per_video) != {"real", "fake"} or min(frames_per_video.values()) < 1:
+        raise UserError(
+            f"frames_per_video is {frames_per_video}; expected a number of frames, at least 1, "
+            "for 'real' and for 'fake'."
+        )
+    scales = sorted({float(scale) for scale in scales})
+    if not scales or scales[0] <= 0:
+        raise UserError(f"scales is {scales}; expected factors above 0, such as (1.3, 2.0).")
+    return {
+        "scales": scales,
+        "frames_per_video": {kind: int(frames_per_video[kind]) for kind in ("real", "fake")},
+        "twins": bool(twins),
+        "size": int(size),
+        "smallest": int(smallest),
+    }
+
+
+def _claim(out, settings):
+    """Make the folder ready, or refuse one that was begun with other settings."""
+    if out.is_file():
+        raise UserError(f"{out} is a file; give a folder to write the faces to.")
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        other = [name for name in settings if before.get(name) != settings[name]]
+        if other:
+            was = ", ".join(f"{name} = {before.get(name)}" for name in other)
+            now = ", ".join(f"{name} = {settings[name]}" for name in other)
+            raise UserError(
+                f"{out} was begun with {was}; now asked for: {now}. Ask for the same, or give "
+                "another folder."
+            )
+    for leftover in (out / "shards").glob("*.tmp"):
+        leftover.unlink(missing_ok=True)
+    with _whole(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+@contextmanager
+def _whole(path):
+    """Write to a temporary name and rename at the end: the file is there whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    yield temporary
+    os.replace(temporary, path)
+
+
+def _records(catalogue):
+    """Return the catalogue's rows as dicts, sorted by video, with None for nothing."""
+    plain = catalogue.sort_values("video").astype(object)
+    return plain.where(plain.notna(), None).to_dict("records")
+
+
+def _jobs(rows, out, settings):
+    paths = {row["video"]: row["path"] for row in rows}
+    jobs = []
+    for row in rows:
+        job = {name: row[name] for name in ("video", "label", "path")}
+        job["shard"] = str(out / "shards" / f"{row['video']}.parquet")
+        if row["label"]:
+            job["mask"] = row["mask_path"]
+            if settings["twins"]:
+                job["twin"] = paths.get(row["parent"])
+        jobs.append(job)
+    return jobs
+
+
+def _source_bytes(job):
+    """Return the sizes of a task's files: a shard cut from other files is not taken for done."""
+    files = [job[name] for name in ("path", "mask", "twin") if job.get(name)]
+    sizes = [os.path.getsize(file) if os.path.isfile(file) else -1 for file in files]
+    return json.dumps(sizes).encode()
+
+
+def _is_done(job):
+    if not os.path.isfile(job["shard"]):
+        return False
+    return pq.read_schema(job["shard"]).metadata[b"source_bytes"] == _source_bytes(job)
+
+
+def _processors():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _run(jobs, settings, workers):
+    """Yield ``(video, status)`` of every job as it ends, from a pool of processes."""
+    if not jobs:
+        return
+    # Not forked: libraries of the caller (TensorFlow) do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (settings, stop))
+    try:
+        futures = {pool.submit(_do_video, job): job["video"] for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            "A worker process ended unexpectedly, most often for want of memory: call again with "
+            "fewer workers, what is done is kept. A script must call extract_faces below "
+            "'if __name__ == \"__main__\":'."
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+_worker = {}
+
+
+def _start_worker(settings, stop):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which sets `stop`
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    av.logging.set_level(None)
+    _worker.update(settings=settings, stop=stop)
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _do_video(job):
+    """Cut the faces of one video into its shard; return "ok" or why there are none."""
+    if "finder" not in _worker:
+        _worker["finder"] = FaceFinder()
+    shard = Path(job["shard"])
+    try:
+        rows = _video_rows(job, **_worker)
+    except Unreadable as reason:
+        shard.unlink(missing_ok=True)
+        return str(reason)
+    schema = _SHARD.with_metadata({"source_bytes": _source_bytes(job)})
+    with _whole(shard) as temporary:
+        table = pa.Table.from_pylist(rows, schema)
+        pq.write_table(table, temporary, use_dictionary=False, write_statistics=False)
+    return "ok"
+
+
+def _video_rows(job, settings, stop, finder):
+    kind = "fake" if job["label"] else "real"
+    wanted = spaced_frames(count_frames(job["path"]), settings["frames_per_video"][kind])
+    video = read_frames(job["path"], wanted)
+    beside = {
+        name: _named(name, read_frames(job[name], wanted, gray=name == "mask"))
+        for name in ("mask", "twin")
+        if name in job
+    }
+    rows = []
+    for number in wanted:
+        if stop.is_set():
+            raise Unreadable("stopped")  # by Ctrl-C: nobody reads this
+        frame = next(video)
+        extra = {name: next(frames) for name, frames in beside.items()}
+        for name, picture in extra.items():
+            if picture.shape[:2] != frame.shape[:2]:
+                raise Unreadable(f"{name}: {_shape(picture)}, the video {_shape(frame)}")
+        rows += _frame_rows(job["video"], number, frame, extra, settings, finder)
+    next(video, None)  # reads on to the end, so that a truncated video gives no faces
+    return rows
+
+
+def _shape(picture):
+    return f"{picture.shape[1]} x {picture.shape[0]} px"
+
+
+def _named(name, frames):
+    try:
+        yield from frames
+    except Unreadable as reason:
+        raise Unreadable(f"{name}: {reason}") from None
+
+
+def _frame_rows(video, number, frame, extra, settings, finder):
+    """Return the rows of one frame, one a scale, from one detection."""
+    faces = finder.find(frame)
+    where = {"video": video, "frame": number}
+    if len(faces) != 1:
+        reason = "several_faces" if faces else "no_face"
+        rejected = {**where, "accepted": False, "reason": reason, "padded": False}
+        return [{**rejected, "scale": scale} for scale in settings["scales"]]
+    face = faces[0]
+    where |= dict(zip(BOX, face.box, strict=True), landmarks=face.landmarks.ravel())
+    rows = []
+    for scale in settings["scales"]:
+        square = face_square(face, scale)
+        row = {**where, "scale": scale, **dict(zip(SQUARE, square, strict=True)), "padded": False}
+        if square[-1] < settings["smallest"]:
+            row |= {"accepted": False, "reason": "too_small"}
+        else:
+            row |= {"accepted": True, "reason": "", **_cut(frame, extra, square, settings["size"])}
+        rows.append(row)
+    return rows
+
+
+def _cut(frame, extra, square, size):
+    image, padded = cut_square(frame, square, size)
+    cut = {"image": encode_jpeg(image), "padded": padded, "mask_share": 0.0}
+    if "mask" in extra:
+        mask = cut_mask(extra["mask"] >= 128, square, size)
+        cut |= {"mask": encode_mask(mask), "mask_share": float(mask.mean())}
+    if "twin" in extra:
+        cut["twin"] = encode_jpeg(cut_square(extra["twin"], square, size)[0])
+    return cut
+
+
+def spaced_frames(count, wanted):
+    """Return at most ``wanted`` frame numbers, evenly spaced from the first to the last."""
+    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
+
+
+@contextmanager
+def _opened(path):
+    """Open a video and yield its container and stream, or raise `Unreadable`."""
+    if path is None or not os.path.isfile(path):
+        raise Unreadable("missing")
+    if not os.path.getsize(path):
+        raise Unreadable("empty file")
+    try:
+        # The format is named, so that no other one is guessed from what is in the file.
+        container = av.open(path, format="mp4", metadata_errors="replace")
+    except (av.FFmpegError, OSError):
+        raise Unreadable("not a video, or its header is damaged") from None
+    with container:
+        if not container.streams.video:
+            raise Unreadable("no video stream")
+        if container.streams.video[0].codec_context is None:
+            raise Unreadable("unknown codec")
+        yield container, container.streams.video[0]
+
+
+def count_frames(path):
+    """Return how many frames a video promises; raise `Unreadable` where it holds none."""
+    with _opened(path) as (container, stream):
+        count = stream.frames
+        if not count:  # not every container says
+            count = sum(packet.size > 0 for packet in container.demux(stream))
+    if not count:
+        raise Unreadable("holds no frames")
+    return count
+
+
+def read_frames(path, wanted, gray=False):
+    """Yield some frames of a video, decoded in order.
+
+    Parameters
+    ----------
+    path : str or Path
+    wanted : list of int
+        Frame numbers, counted from 0 as the frames are shown, ascending.
+    gray : bool
+        Yield ``uint8 (H, W)`` brightness instead of ``uint8 (H, W, 3)`` RGB.
+
+    Raises
+    ------
+    Unreadable
+        If the video cannot be opened or does not decode to its end.
+    """
+    wanted = iter(wanted)
+    following = next(wanted, None)
+    with _opened(path) as (container, stream):
+        promised = stream.frames
+        number = 0
+        try:
+            for frame in _decoded(container, stream):
+                if number == following:
+                    yield frame.to_ndarray(format="gray" if gray else "rgb24")
+                    following = next(wanted, None)
+                number += 1
+        except av.FFmpegError:
+            raise Unreadable(_cut_short(number, promised)) from None
+    if number < promised or following is not None:
+        raise Unreadable(_cut_short(number, promised))
+
+
+def _decoded(container, stream):
+    """Yield every frame; damage that can be seen raises an error and is not painted over.
+
+    H.264 carries no checksum, so a few changed bytes may decode to a picture all the same.
+    """
+    stream.codec_context.thread_count = 1  # one process a video is parallel enough
+    stream.codec_context.options = {"err_detect": "explode"}
+    for packet in container.demux(stream):
+        if stream.codec_context.name in ("h264", "hevc") and _ZEROS in bytes(packet):
+            raise av.InvalidDataError(0, "a hole full of zeros")
+        yield from packet.decode()
+
+
+def _cut_short(decoded, promised):
+    return f"truncated or damaged: {decoded} of {promised} frames can be decoded"
+
+
+def _write_tables(rows, status, out):
+    """Put the manifest together from the shards, and list how each video fared."""
+    tables = []
+    for row in rows:
+        if status[row["video"]] != "ok":
+            continue
+        name = f"{row['video']}.parquet"
+        table = pq.read_table(out / "shards" / name, columns=_MEASURED.names)
+        for column in _FROM_CATALOGUE:
+            table = table.append_column(column, _repeated(row.get(column), column, len(table)))
+        tables.append(table.append_column("shard", _repeated(name, "shard", len(table))))
+    fields = {field.name: field for field in _MEASURED}
+    schema = pa.schema([fields.get(name, pa.field(name, _type(name))) for name in _MANIFEST_ORDER])
+    tables = [table.select(_MANIFEST_ORDER).replace_schema_metadata() for table in tables]
+    with _whole(out / "manifest.parquet") as temporary:
+        pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), temporary)
+    videos = pa.table({name: [row[name] for row in rows] for name in ("video", "label", "split")})
+    videos = videos.append_column("status", pa.array([status[row["video"]] for row in rows]))
+    with _whole(out / "videos.parquet") as temporary:
+        pq.write_table(videos, temporary)
+
+
+def _type(column):
+    return pa.int64() if column == "label" else pa.string()
+
+
+def _repeated(value, column, n):
+    return pa.array([value] * n, _type(column))
+
+
+def _summary(manifest):
+    frames = manifest.groupby(["scale", "reason"], sort=True).size()
+    lines = []
+    for scale in sorted(manifest.scale.unique()):
+        parts = [f"{n:,} {reason or 'accepted'}" for reason, n in frames[scale].items()]
+        lines.append(f"scale {scale}: {', '.join(parts)}")
+    not_read = manifest.attrs["not_read"]
+    lines.append(f"{len(not_read)} videos could not be read" + (":" if not_read else ""))
+    lines += [f"  {one['video']}: {one['reason']}" for one in not_read]
+    return "\n".join(lines)

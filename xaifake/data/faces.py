@@ -1,0 +1,184 @@
+"""From a frame to an aligned square: detect, find landmarks, cut (chapter 02_face_extraction).
+
+Malolan, Parekh and Kazi (2020), section III A: dlib's detector and 68 landmarks, a square centred
+on the 'central landmark' (taken as the nose tip, number 30 counted from 0) whose side is a factor
+of the larger side of the face's box, resized to 128 x 128.
+
+Images are RGB everywhere; OpenCV's BGR does not leave this module.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xaifake.errors import UserError
+
+NOSE_TIP = 30  # of the 68 landmarks, counted from 0
+_JPEG = [
+    cv2.IMWRITE_JPEG_QUALITY,
+    95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,  # colour seams are evidence, keep them
+]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a frame, in the frame's pixels (x to the right, y down).
+
+    Attributes
+    ----------
+    box : tuple of int
+        ``(left, top, right, bottom)``; right and bottom are the first pixels outside.
+    landmarks : numpy.ndarray
+        ``float32 (68, 2)``, the points of 300-W as ``(x, y)``.
+    """
+
+    box: tuple
+    landmarks: np.ndarray
+
+
+class FaceFinder:
+    """dlib's frontal face detector (HOG, no upsampling) and its 68-point landmark predictor.
+
+    The predictor's file comes with the package ``face_recognition_models``; it was trained on
+    300-W, whose licence excludes commercial use.
+    """
+
+    def __init__(self):
+        try:
+            import dlib
+        except ImportError:
+            raise UserError(
+                "Finding faces needs dlib: pip install dlib-bin face_recognition_models"
+            ) from None
+        self._dlib = dlib
+        self._detect = dlib.get_frontal_face_detector()
+        self._predict = dlib.shape_predictor(str(_landmark_model()))
+
+    def find(self, frame):
+        """Return every face in a frame.
+
+        Parameters
+        ----------
+        frame : numpy.ndarray
+            ``uint8 (H, W, 3)`` RGB.
+
+        Returns
+        -------
+        list of Face
+        """
+        frame = np.ascontiguousarray(frame)
+        return [self._face(frame, box) for box in self._detect(frame, 0)]
+
+    def _face(self, frame, box):
+        points = self._predict(frame, box).parts()
+        landmarks = np.array([(p.x, p.y) for p in points], dtype=np.float32)
+        return Face((box.left(), box.top(), box.right() + 1, box.bottom() + 1), landmarks)
+
+
+def _landmark_model():
+    # Looked up without importing it: the package's own code needs the retired pkg_resources.
+    spec = importlib.util.find_spec("face_recognition_models")
+    folders = list(spec.submodule_search_locations) if spec else []
+    for folder in folders:
+        path = Path(folder, "models", "shape_predictor_68_face_landmarks.dat")
+        if path.is_file():
+            return path
+    raise UserError(
+        "The 68-point landmark model is missing: pip install --no-deps face_recognition_models"
+    )
+
+
+def face_square(face, scale):
+    """Return the square around a face: centred on the nose tip, side ``scale`` times its box.
+
+    Parameters
+    ----------
+    face : Face
+    scale : float
+        Factor on the larger side of the face's box; the paper uses 1.3 and 2.0.
+
+    Returns
+    -------
+    tuple of int
+        ``(left, top, side)`` in the frame's pixels; it may reach beyond the frame.
+    """
+    left, top, right, bottom = face.box
+    side = round(scale * max(right - left, bottom - top))
+    x, y = face.landmarks[NOSE_TIP]
+    return round(float(x) - side / 2), round(float(y) - side / 2), side
+
+
+def cut_square(image, square, size=128):
+    """Cut a square out of an image and resize it; what lies outside repeats the image's edge.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        ``uint8 (H, W, 3)`` or ``(H, W)``.
+    square : tuple of int
+        ``(left, top, side)`` in pixels of the image.
+    size : int
+        Side of the result in pixels.
+
+    Returns
+    -------
+    crop : numpy.ndarray
+        ``uint8 (size, size, 3)`` or ``(size, size)``.
+    padded : bool
+        Whether the square reaches beyond the image.
+    """
+    left, top, side = square
+    height, width = image.shape[:2]
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    padded = left < 0 or top < 0 or left + side > width or top + side > height
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    crop = np.ascontiguousarray(image[np.ix_(rows, columns)])
+    return cv2.resize(crop, (size, size), interpolation=how), padded
+
+
+def cut_mask(mask, square, size=128):
+    """Cut a mask by the same square as its image.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        ``bool (H, W)``.
+    square, size
+        As in `cut_square`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``bool (size, size)``, true where at least half of the pixel's area is manipulated.
+    """
+    crop, _ = cut_square(mask.astype(np.uint8) * 255, square, size)
+    return crop >= 128
+
+
+def encode_jpeg(image):
+    """Return an RGB image as JPEG bytes (quality 95, colour not subsampled)."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+
+
+def encode_mask(mask):
+    """Return a ``bool (H, W)`` mask as PNG bytes, without loss."""
+    return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
+
+
+def decode_image(data):
+    """Return JPEG or PNG bytes as ``uint8 (H, W, 3)`` RGB."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError("These bytes are no JPEG or PNG image.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def decode_mask(data):
+    """Return PNG bytes of `encode_mask` as ``bool (H, W)``."""
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) >= 128
