@@ -1,0 +1,461 @@
+"""How good a detector is, and what it goes by (chapter 03_training).
+
+Frames of a clip and clips of a person resemble each other, so all intervals come from drawing
+whole people anew.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+from sklearn.metrics import auc, roc_curve
+
+from xaifake.detector.xception import predict_logits
+from xaifake.errors import UserError
+
+SCORES = ("accuracy", "accuracy_always_fake", "auc", "equal_error_rate", "brier", "ece")
+# Columns of the manifest that differ from frame to frame of a video.
+_OF_A_FRAME = {
+    *("frame", "scale", "accepted", "reason", "landmarks", "left", "top", "side", "padded"),
+    *("box_left", "box_top", "box_right", "box_bottom", "mask_share", "shard"),
+}
+
+
+@dataclass
+class Evaluation:
+    """A detector's answers on some faces and the scores made from them.
+
+    Attributes
+    ----------
+    frames : pandas.DataFrame
+        The faces' table with `logit` and `probability` (of fake).
+    videos : pandas.DataFrame
+        One row a video: what is the same in all its frames, `frames` (their number) and
+        `probability`, the mean over its frames.
+    scores : pandas.DataFrame
+        Columns level ("frame" or "video"), score (one of `SCORES`), value, low, high: the value
+        and its 95 % interval over people.
+    confusion : pandas.DataFrame
+        One row a level: n, people, true_real, false_fake, false_real, true_fake.
+    """
+
+    frames: pd.DataFrame
+    videos: pd.DataFrame
+    scores: pd.DataFrame
+    confusion: pd.DataFrame
+
+
+def evaluate(model, faces, seed=0, resamples=1000, progress=False):
+    """Score a detector per frame and per video.
+
+    Fake is what has a probability above 0.5; a video's probability is the mean over its frames.
+    The scores are defined in `score`, the intervals in `interval_over_people`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Faces of people the detector has not seen; real and fake ones for AUC and equal error
+        rate, which are NaN otherwise.
+    seed : int
+        Seed of the bootstrap.
+    resamples : int
+        Number of bootstrap draws.
+    progress : bool
+        Show a progress bar of the predictions.
+
+    Returns
+    -------
+    Evaluation
+    """
+    logits = predict_logits(model, faces.images, progress=progress)
+    return evaluate_logits(faces.table, logits, seed, resamples)
+
+
+def evaluate_logits(table, logits, seed=0, resamples=1000):
+    """Score a detector from its answers; see `evaluate`.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        N rows with at least the columns video, label and target.
+    logits : array of float, (N,)
+        The detector's answer for each row.
+    seed, resamples : int
+        As in `evaluate`.
+
+    Returns
+    -------
+    Evaluation
+    """
+    probability = expit(np.asarray(logits, dtype=np.float64))
+    frames = table.reset_index(drop=True).assign(logit=logits, probability=probability)
+    of_a_video = [name for name in table.columns if name not in {*_OF_A_FRAME, "video"}]
+    groups = frames.groupby("video")
+    videos = groups[of_a_video].first()
+    videos["frames"], videos["probability"] = groups.size(), groups.probability.mean()
+    videos = videos.reset_index()
+    levels = {"frame": frames, "video": videos}
+    scores = pd.concat(
+        [_score_level(name, rows, seed, resamples) for name, rows in levels.items()],
+        ignore_index=True,
+    )
+    confusion = pd.DataFrame([_confusion(name, rows) for name, rows in levels.items()])
+    return Evaluation(frames, videos, scores, confusion)
+
+
+def _score_level(level, rows, seed, resamples):
+    labels, probabilities = rows.label.to_numpy(), rows.probability.to_numpy()
+
+    def measure(weights):
+        return list(score(labels, probabilities, weights).values())
+
+    low, high = interval_over_people(measure, rows.target, seed, resamples)
+    values = measure(np.ones(len(rows)))
+    return pd.DataFrame(
+        {"level": level, "score": SCORES, "value": values, "low": low, "high": high}
+    )
+
+
+def _confusion(level, rows):
+    said, label = rows.probability > 0.5, rows.label == 1
+    return {
+        "level": level,
+        "n": len(rows),
+        "people": rows.target.nunique(),
+        "true_real": int((~said & ~label).sum()),
+        "false_fake": int((said & ~label).sum()),
+        "false_real": int((~said & label).sum()),
+        "true_fake": int((said & label).sum()),
+    }
+
+
+def score(labels, probabilities, weights):
+    """Compare probabilities with the truth.
+
+    Parameters
+    ----------
+    labels : array of int, (N,)
+        1 is fake, 0 real.
+    probabilities : array of float, (N,)
+        Probability of fake.
+    weights : array of float, (N,)
+        How often each row counts.
+
+    Returns
+    -------
+    dict of str to float
+        - accuracy: share of rows on whose side of 0.5 the probability lies;
+        - accuracy_always_fake: the same for a detector that says fake to everything;
+        - auc: area under the ROC curve, the chance that a fake ranks above a real one (Hanley
+          and McNeil 1982);
+        - equal_error_rate: where the ROC curve, straight between its points, has as large a
+          share of false fakes among the real as of missed ones among the fake;
+        - brier: mean of (probability - label)^2 (Brier 1950);
+        - ece: expected calibration error, the mean gap of `reliability_table` (Guo et al. 2017,
+          equation 3, taken for the probability of fake).
+    """
+    fake = labels == 1
+    area, equal_error = _roc_scores(labels, probabilities, weights)
+    gap, counted = _reliability(labels, probabilities, weights)[2:4]
+    return {
+        "accuracy": np.average((probabilities > 0.5) == fake, weights=weights),
+        "accuracy_always_fake": np.average(fake, weights=weights),
+        "auc": area,
+        "equal_error_rate": equal_error,
+        "brier": np.average((probabilities - labels) ** 2, weights=weights),
+        "ece": np.average(np.abs(gap), weights=counted),
+    }
+
+
+def _roc_scores(labels, probabilities, weights):
+    if len(set(labels[weights > 0])) < 2:
+        return np.nan, np.nan
+    false_fake, true_fake, _ = roc_curve(labels, probabilities, sample_weight=weights)
+    # Grows from -1 to 1 along the curve; it is 0 where the two errors are equal.
+    difference = false_fake - (1 - true_fake)
+    return auc(false_fake, true_fake), np.interp(0, difference, false_fake)
+
+
+def _reliability(labels, probabilities, weights, bins=10):
+    """Return mean probability, share of fakes, their gap and the weight, for bins that have any."""
+    place = np.minimum((probabilities * bins).astype(int), bins - 1)
+    counted, mean, share = (
+        np.bincount(place, weights * values, bins) for values in (1, probabilities, labels)
+    )
+    kept = counted > 0
+    counted, mean, share = counted[kept], mean[kept] / counted[kept], share[kept] / counted[kept]
+    return mean, share, share - mean, counted, np.flatnonzero(kept)
+
+
+def reliability_table(labels, probabilities, bins=10):
+    """Compare what the detector says with how often it is so.
+
+    Parameters
+    ----------
+    labels : array of int, (N,)
+        1 is fake, 0 real.
+    probabilities : array of float, (N,)
+        Probability of fake.
+    bins : int
+        Number of equally wide bins from 0 to 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a bin that is not empty: low, high, n, mean_probability, share_fake.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    mean, share, _, counted, place = _reliability(labels, probabilities, np.ones(len(labels)), bins)
+    return pd.DataFrame(
+        {
+            "low": place / bins,
+            "high": (place + 1) / bins,
+            "n": counted.astype(int),
+            "mean_probability": mean,
+            "share_fake": share,
+        }
+    )
+
+
+def interval_over_people(measure, people, seed=0, resamples=1000):
+    """Return 95 % intervals by drawing people anew, with everything that belongs to them.
+
+    The percentile bootstrap over clusters (Davison and Hinkley 1997, section 3.8). A real clip
+    belongs to its actor and a fake to its target, the person whose video it was; that sources
+    recur is not drawn, so with few people the intervals are rather too narrow than too wide.
+
+    Parameters
+    ----------
+    measure : callable
+        Takes weights (N,), how often each row counts, and returns a list of K numbers; NaN
+        where a draw leaves one undefined.
+    people : array, (N,)
+        The person each row belongs to.
+    seed : int
+        Seed of the draws.
+    resamples : int
+        Number of draws.
+
+    Returns
+    -------
+    numpy.ndarray of float, (2, K)
+        Lower and upper ends; NaN for numbers that were never defined.
+    """
+    rng = np.random.default_rng(seed)
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    drawn = []
+    for _ in range(resamples):
+        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+        drawn.append(measure(times[person].astype(np.float64)))
+    ends = np.full((2, len(drawn[0])), np.nan)
+    for number, values in enumerate(np.transpose(drawn)):
+        if not np.isnan(values).all():
+            ends[:, number] = np.nanpercentile(values, [2.5, 97.5])
+    return ends
+
+
+def recall_by(evaluation, column, edges=None):
+    """Tell which fakes are found.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        What `evaluate` returned.
+    column : str
+        A column that describes videos, such as "kind", "region" or "degraded_px".
+    edges : list of float, optional
+        Edges of bins for a column of numbers, each with its lower edge and without its upper one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a value or bin: the column, people, videos, frames, recall_frames (share of the
+        fakes' frames that are called fake) and recall_videos.
+
+    Raises
+    ------
+    UserError
+        If there is no such column.
+    """
+    frames, videos = (rows[rows.label == 1] for rows in (evaluation.frames, evaluation.videos))
+    if column not in videos:
+        raise UserError(
+            f"Videos have no column {column!r}; there are {', '.join(map(str, videos.columns))}."
+        )
+
+    def group(rows):
+        values = rows[column] if edges is None else pd.cut(rows[column], edges, right=False)
+        return rows.assign(found=rows.probability > 0.5).groupby(values, observed=True)
+
+    by_frame, by_video = group(frames), group(videos)
+    table = pd.DataFrame(
+        {
+            "people": by_video.target.nunique(),
+            "videos": by_video.size(),
+            "frames": by_frame.size(),
+            "recall_frames": by_frame.found.mean(),
+            "recall_videos": by_video.found.mean(),
+        }
+    )
+    return table.rename_axis(column).reset_index()
+
+
+def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
+    """Tell how often real faces are called fake when the whole picture is made coarser.
+
+    A detector that goes by blur alone, and not by a difference within the picture, fails here.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Faces; the real ones are used.
+    pixels : sequence of int
+        Sides that the pictures are reduced to before they are brought back to size.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a side: pixels, n, false_fake (share called fake), mean_logit.
+
+    Raises
+    ------
+    UserError
+        If there are no real faces.
+    """
+    images = faces.images[faces.labels == 0]
+    if not len(images):
+        raise UserError("There are no real faces among these: give some.")
+    rows = []
+    for side in pixels:
+        logits = predict_logits(model, np.stack([_coarser(image, side) for image in images]))
+        rows.append(
+            {
+                "pixels": side,
+                "n": len(images),
+                "false_fake": np.mean(logits > 0),
+                "mean_logit": np.mean(logits),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _coarser(image, side):
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+@dataclass
+class TwinTest:
+    """What the detector says when the swap is undone in part.
+
+    Attributes
+    ----------
+    pairs : pandas.DataFrame
+        One row a fake: video, frame, target, kind, region, and the logits `fake`, `twin`, `inside`
+        (the twin's pixels put back inside the mask) and `elsewhere` (as many put back outside).
+    scores : pandas.DataFrame
+        Columns score, value, low, high with the rows fake_above_twin (share of the fakes whose
+        logit is above their twin's), gap_gone_inside and gap_gone_elsewhere (sum of the logits
+        lost over the sum of the gaps between fake and twin); 95 % intervals over people.
+    """
+
+    pairs: pd.DataFrame
+    scores: pd.DataFrame
+
+
+def twin_test(model, faces, seed=0, resamples=1000):
+    """Test whether the evidence for 'fake' lies where the picture was manipulated.
+
+    A fake's twin is the same frame of its real parent. Put back inside the mask its pixels should
+    take away the whole gap between the two logits; put back elsewhere, nothing. 'Elsewhere' is the
+    patch of pixels nearest to a random place outside the mask, with as many pixels as the mask
+    has, or all that are outside if there are fewer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Faces with twins; the fakes that have one are used.
+    seed : int
+        Seed of the places and of the bootstrap.
+    resamples : int
+        Number of bootstrap draws.
+
+    Returns
+    -------
+    TwinTest
+
+    Raises
+    ------
+    UserError
+        If no fake has a twin.
+    """
+    faces = _fakes_with_twin(faces)
+    rng = np.random.default_rng(seed)
+    others = np.stack([elsewhere(mask, rng) for mask in faces.masks])
+    pictures = {
+        "fake": faces.images,
+        "twin": faces.twins,
+        "inside": np.where(faces.masks[..., None], faces.twins, faces.images),
+        "elsewhere": np.where(others[..., None], faces.twins, faces.images),
+    }
+    logits = {name: predict_logits(model, images) for name, images in pictures.items()}
+    described = ["video", "frame", "target", "kind", "region"]
+    pairs = faces.table[[name for name in described if name in faces.table]].assign(**logits)
+    gap, above = pairs.fake - pairs.twin, pairs.fake > pairs.twin
+
+    def measure(weights):
+        whole = np.sum(weights * gap)
+        lost = [np.sum(weights * (pairs.fake - pairs[name])) for name in ("inside", "elsewhere")]
+        shares = [part / whole if whole else np.nan for part in lost]
+        return [np.average(above, weights=weights), *shares]
+
+    low, high = interval_over_people(measure, pairs.target, seed, resamples)
+    names = ["fake_above_twin", "gap_gone_inside", "gap_gone_elsewhere"]
+    values = measure(np.ones(len(pairs)))
+    scores = pd.DataFrame({"score": names, "value": values, "low": low, "high": high})
+    return TwinTest(pairs, scores)
+
+
+def _fakes_with_twin(faces):
+    if faces.twins is not None:
+        # A fake without a twin stands as its own.
+        differs = (faces.images != faces.twins).any(axis=(1, 2, 3))
+        kept = (faces.labels == 1) & differs
+        if kept.any():
+            return faces[kept]
+    raise UserError(
+        "None of these faces is a fake with a twin: extract them with twins=True from clips whose "
+        "real parents are there."
+    )
+
+
+def elsewhere(mask, rng):
+    """Choose a patch outside a mask, as large as the mask if there is room.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, (H, W)
+        Where not to choose.
+    rng : numpy.random.Generator
+        Source of the place.
+
+    Returns
+    -------
+    numpy.ndarray of bool, (H, W)
+        True on the pixels outside the mask that lie nearest to a random one of them.
+    """
+    patch = np.zeros_like(mask)
+    places = np.argwhere(~mask)
+    if len(places):
+        distance = ((places - places[rng.integers(len(places))]) ** 2).sum(axis=1)
+        nearest = places[np.argsort(distance, kind="stable")[: mask.sum()]]
+        patch[tuple(nearest.T)] = True
+    return patch

@@ -1,0 +1,599 @@
+"""Training Xception from scratch, resumable after a kill, on any Keras backend (03_training)."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+from sklearn.metrics import roc_auc_score
+
+from xaifake.data.dataset import decode_image, read_encoded
+from xaifake.detector.xception import (
+    batch_norms,
+    build_xception,
+    predict_logits,
+    preprocess,
+    save_weights,
+    write_tensors,
+)
+from xaifake.errors import UserError
+from xaifake.progress import progress_bar
+
+SIZE = 128
+PATCH_SIZE = 80
+WARM_UP_STEPS = 30
+LAST_LEARNING_RATE = 1e-5
+BATCH_STATISTICS_IMAGES = 160
+RECALIBRATION_IMAGES = 2000
+# Keys of the seed sequences, so that no two draws of a run share a random stream.
+_EPOCH, _BATCH, _VALIDATION, _RECALIBRATION = range(4)
+
+
+def train(
+    faces,
+    out,
+    scale=1.3,
+    epochs=20,
+    images_per_epoch=2000,
+    patch_epochs=0,
+    validation_images=400,
+    batch_size=32,
+    learning_rate=1e-3,
+    precision="float32",
+    seed=0,
+    progress=True,
+):
+    """Train Xception from scratch on extracted faces; started again it goes on where it was.
+
+    Adam on the binary cross-entropy of the logit, the learning rate rising for 30 steps and then
+    falling along a cosine to 1e-5. Every batch is half real and half fake, and within a class all
+    clips appear equally often. After each epoch the detector is scored on a fixed balanced draw of
+    validation faces, and everything needed to go on is written to `out`. At the end batch norm's
+    statistics are measured anew (see `recalibrate`) and kept if the validation loss gets better.
+
+    Parameters
+    ----------
+    faces : str or path
+        Folder written by `xaifake.data.extraction.extract_faces`, with faces of the splits
+        "train" and "validation".
+    out : str or path
+        Folder for `settings.json`, `log.csv`, `weights.safetensors` (see `save_weights`),
+        `card.json` and, while the run lasts, `checkpoint.safetensors`.
+    scale : float
+        Which of the extracted scales to train on.
+    epochs : int
+        Number of epochs, each closed by a validation and a checkpoint.
+    images_per_epoch : int
+        Training images in an epoch; rounded down to whole batches.
+    patch_epochs : int
+        So many of the epochs, the first ones, see random 80 x 80 patches of the crops: the
+        same weights at about twice the progress a minute.
+    validation_images : int
+        Validation faces scored after each epoch, half of them real.
+    batch_size : int
+        Images in a step, an even number.
+    learning_rate : float
+        The highest learning rate.
+    precision : str
+        "float32", "mixed_bfloat16" (fast on CPUs with AVX-512 BF16 and on recent GPUs) or
+        "mixed_float16" (GPUs).
+    seed : int
+        Seed of the starting weights and of every draw.
+    progress : bool
+        Show a progress bar, an estimate of the time, and a line for each epoch.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The log, one row an epoch: epoch, size (pixels), images (so far), learning_rate, loss,
+        accuracy, val_loss, val_accuracy, val_auc, val_auc_batch_statistics (of the first 160
+        validation faces, normalised by their own batches: far above val_auc where the moving
+        statistics lag behind), seconds, images_per_second.
+
+    Raises
+    ------
+    UserError
+        If a setting makes no sense, a split lacks a class, or `out` holds a run with other
+        settings or other faces.
+    """
+    settings = {
+        "scale": float(scale),
+        "epochs": epochs,
+        "images_per_epoch": images_per_epoch,
+        "patch_epochs": patch_epochs,
+        "validation_images": validation_images,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "precision": precision,
+        "seed": seed,
+    }
+    _check_settings(settings)
+    training = EncodedFaces.read(faces, "train", scale)
+    validation = EncodedFaces.read(faces, "validation", scale)
+    settings["data"] = _fingerprint(training, validation)
+    out = Path(out)
+    _claim_folder(out, settings)
+    card_path = out / "card.json"
+    if not card_path.is_file():
+        run = _Run(training, validation, out, settings, progress)
+        with run.bar:
+            run.train()
+            run.finish(card_path)
+    return pd.DataFrame(json.loads(card_path.read_text(encoding="utf-8"))["log"])
+
+
+def _check_settings(settings):
+    for name, least in (("epochs", 1), ("validation_images", 2), ("batch_size", 2)):
+        if settings[name] < least:
+            raise UserError(f"{name} is {settings[name]}: give at least {least}.")
+    if settings["batch_size"] % 2:
+        raise UserError(
+            f"batch_size is {settings['batch_size']}: give an even number, half of each batch is "
+            "real and half fake."
+        )
+    if settings["images_per_epoch"] < settings["batch_size"]:
+        raise UserError(
+            f"images_per_epoch is {settings['images_per_epoch']}, less than one batch of "
+            f"{settings['batch_size']}: give more images or smaller batches."
+        )
+    if not 0 <= settings["patch_epochs"] <= settings["epochs"]:
+        raise UserError(
+            f"patch_epochs is {settings['patch_epochs']}: give 0 to {settings['epochs']} (epochs)."
+        )
+    if settings["precision"] not in ("float32", "mixed_bfloat16", "mixed_float16"):
+        raise UserError(
+            f"precision is {settings['precision']!r}: give float32, mixed_bfloat16 or "
+            "mixed_float16."
+        )
+
+
+def _claim_folder(out, settings):
+    """Write the settings into a new folder, or compare them with those of the run that is there."""
+    path = out / "settings.json"
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        _write_text(path, json.dumps(settings, indent=2))
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before == settings:
+        return
+    differences = [
+        f"{name} was {before.get(name)}, is {settings.get(name)}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+    ]
+    raise UserError(
+        f"{out} holds a run with other settings ({'; '.join(differences)}): give the same "
+        "settings to go on with it, or another folder to start anew."
+    )
+
+
+def _write_text(path, text):
+    temporary = Path(f"{path}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class EncodedFaces:
+    """The JPEG bytes, labels and clips of one split.
+
+    Parameters
+    ----------
+    encoded : list of bytes
+        N JPEG files.
+    labels : array of int, (N,)
+        1 is fake, 0 real.
+    clips : array, (N,)
+        The video each face comes from.
+    """
+
+    def __init__(self, encoded, labels, clips):
+        self.encoded = encoded
+        self.labels = np.asarray(labels)
+        self.clips = np.asarray(clips)
+
+    @classmethod
+    def read(cls, folder, split, scale):
+        """Read one split of a folder of extracted faces, which must have both classes."""
+        encoded, labels, table = read_encoded(folder, split, scale)
+        faces = cls(encoded, labels, table["video"])
+        if set(faces.labels) != {0, 1}:
+            raise UserError(
+                f"The {split} split at scale {scale} has {(faces.labels == 0).sum()} real and "
+                f"{(faces.labels == 1).sum()} fake faces: it needs both kinds."
+            )
+        return faces
+
+    def decode(self, rows):
+        """Return the pictures of some rows, uint8 (len(rows), H, W, 3)."""
+        return np.stack([decode_image(self.encoded[row]) for row in rows])
+
+    def draw_balanced(self, count, rng):
+        """Return `count` rows, real and fake by turns, each class spread over its clips."""
+        halves = []
+        for label in (0, 1):
+            rows = np.flatnonzero(self.labels == label)
+            halves.append(rows[spread_over_clips(self.clips[rows], math.ceil(count / 2), rng)])
+        return np.stack(halves, axis=1).ravel()[:count]
+
+
+def spread_over_clips(clips, count, rng):
+    """Draw faces so that all clips appear as equally often as can be.
+
+    Parameters
+    ----------
+    clips : array, (N,)
+        The clip of each face.
+    count : int
+        How many to draw; no face comes twice before all have come once.
+    rng : numpy.random.Generator
+        Source of the draw.
+
+    Returns
+    -------
+    numpy.ndarray of int, (count,)
+        Positions in `clips`: first one face of each clip in random order, then a second one...
+    """
+    drawn = []
+    for _ in range(math.ceil(count / len(clips))):
+        order = rng.permutation(len(clips))
+        turn = pd.Series(clips[order]).groupby(clips[order]).cumcount().to_numpy()
+        drawn.append(order[np.argsort(turn, kind="stable")])
+    return np.concatenate(drawn)[:count]
+
+
+def _fingerprint(*splits):
+    """Return a digest of all pictures and labels, to recognise the data by."""
+    digest = hashlib.sha256()
+    for faces in splits:
+        digest.update(faces.labels.astype(np.int64).tobytes())
+        for encoded in faces.encoded:
+            digest.update(hashlib.sha256(encoded).digest())
+    return digest.hexdigest()[:16]
+
+
+def augment(image, size, rng):
+    """Vary one training picture in ways that tell nothing about its class.
+
+    Mirrored in half of the cases; shifted by up to 3 % of its side in whole pixels and in half of
+    the cases zoomed by up to 5 %, so that the other half keeps its pixels untouched; contrast and
+    brightness changed by up to 15 and 10 %. A `size` below the picture's cuts a patch from around
+    the middle, where the face is.
+
+    Parameters
+    ----------
+    image : numpy.ndarray of uint8, (H, H, 3)
+        RGB picture.
+    size : int
+        Side of the picture returned, at most H.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    numpy.ndarray of float32, (size, size, 3)
+        Values from 0 to 255.
+    """
+    side = image.shape[0]
+    most = round(0.03 * side) + (side - size) // 4
+    corner = (side - size) // 2 + rng.integers(-most, most + 1, 2)
+    zoom = rng.uniform(0.95, 1.05) if rng.random() < 0.5 else 1.0
+    middle = (side - 1) / 2
+    move = (1 - zoom) * middle - corner
+    matrix = np.array([[zoom, 0, move[0]], [0, zoom, move[1]]])
+    image = cv2.warpAffine(
+        image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    contrast, brightness = rng.uniform(0.85, 1.15), rng.uniform(-25.5, 25.5)
+    varied = (image.astype(np.float32) - 127.5) * np.float32(contrast) + np.float32(
+        127.5 + brightness
+    )
+    return np.clip(varied, 0, 255)
+
+
+class EpochBatches(keras.utils.PyDataset):
+    """The batches of one epoch; each depends on seed, epoch and its number alone."""
+
+    def __init__(self, faces, settings, epoch, size):
+        super().__init__(workers=min(8, os.cpu_count() or 1), max_queue_size=16)
+        self.faces, self.size = faces, size
+        self.batch_size = settings["batch_size"]
+        self.seed = (settings["seed"], epoch)
+        self.steps = settings["images_per_epoch"] // self.batch_size
+        rng = np.random.default_rng([_EPOCH, *self.seed])
+        self.rows = faces.draw_balanced(self.steps * self.batch_size, rng)
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([_BATCH, *self.seed, number])
+        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+        images = [augment(image, self.size, rng) for image in self.faces.decode(rows)]
+        return preprocess(np.stack(images)), self.faces.labels[rows, None].astype(np.float32)
+
+
+@contextmanager
+def data_parallel():
+    """Inside this context a model is built and trained on all accelerators, each taking its share.
+
+    Uses `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on
+    JAX. With a single device, and on torch, it does nothing.
+    """
+    backend = keras.backend.backend()
+    devices = [] if backend == "torch" else keras.distribution.list_devices()
+    if len(devices) < 2:
+        yield
+    elif backend == "jax":
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(None)
+    else:
+        import tensorflow as tf
+
+        with tf.distribute.MirroredStrategy(devices).scope():
+            yield
+
+
+def recalibrate(model, batches):
+    """Measure batch norm's statistics anew as plain averages over batches.
+
+    The moving averages of training weigh the last few batches, seen through weights that were
+    still changing; here every batch counts the same and the weights stand still (Wu and Johnson
+    2021, 'Rethinking "Batch" in BatchNorm', section 3: PreciseBN). The k-th batch is taken in with
+    momentum 1 - 1/k.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its moving means and variances are replaced; nothing else changes.
+    batches : iterable of float32 arrays (B, H, W, 3)
+        Network inputs in [-1, 1].
+    """
+    layers = batch_norms(model)
+    before = [layer.momentum for layer in layers]
+    try:
+        for k, batch in enumerate(batches, start=1):
+            for layer in layers:
+                layer.momentum = 1 - 1 / k
+            model(batch, training=True)
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
+
+
+class _Progress(keras.callbacks.Callback):
+    """Moves the run's bar and, after a few steps, tells how long the rest will take."""
+
+    def __init__(self, bar, batch_size, steps_to_go):
+        super().__init__()
+        self.bar, self.batch_size, self.steps_to_go = bar, batch_size, steps_to_go
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(self.batch_size)
+        self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+        # The first step is slow: the backend traces the network.
+        if batch == 0:
+            self.start = time.perf_counter()
+        if batch == 8 and self.steps_to_go is not None and not self.bar.disable:
+            minutes = (time.perf_counter() - self.start) / 8 * (self.steps_to_go - 9) / 60
+            self.bar.write(f"about {minutes:.0f} minutes to go, validations not counted")
+
+
+class _Run:
+    """The state of one training run: models, optimiser, log."""
+
+    def __init__(self, training, validation, out, settings, progress):
+        self.training, self.out, self.settings = training, out, settings
+        rng = np.random.default_rng([_VALIDATION, settings["seed"]])
+        rows = validation.draw_balanced(settings["validation_images"], rng)
+        self.val_images, self.val_labels = validation.decode(rows), validation.labels[rows]
+        self.steps = settings["images_per_epoch"] // settings["batch_size"]
+        # Scored with the network that is shipped: full size and precision, one device.
+        self.scored = build_xception(SIZE, seed=settings["seed"])
+        self.model = None
+        self.checkpoint = out / "checkpoint.safetensors"
+        self.log = self._read_log()
+        self.resumed_after = len(self.log)
+        size = self.settings["batch_size"] * self.steps
+        self.bar = progress_bar(
+            show=progress,
+            total=self.settings["epochs"] * size,
+            initial=self.resumed_after * size,
+            unit="img",
+            mininterval=1,
+        )
+
+    def _size(self, epoch):
+        return PATCH_SIZE if epoch <= self.settings["patch_epochs"] else SIZE
+
+    def _read_log(self):
+        if not self.checkpoint.is_file():
+            return []
+        with safe_open(self.checkpoint, framework="numpy") as file:
+            return json.loads(file.metadata()["log"])
+
+    def train(self):
+        """Train the epochs that are still to be trained."""
+        with data_parallel():
+            for epoch in range(len(self.log) + 1, self.settings["epochs"] + 1):
+                if self.model is None or self.model.input_shape[1] != self._size(epoch):
+                    self._build(epoch)
+                seconds, fitted = self._fit(epoch)
+                self.scored.set_weights(self.model.get_weights())
+                self._record(epoch, seconds, fitted)
+                self._save()
+            if self.model is None:
+                self._build(self.settings["epochs"])
+
+    def _build(self, epoch):
+        """Make the model for an epoch's size, in the state of the end of the epoch before."""
+        self.model = build_xception(
+            self._size(epoch), precision=self.settings["precision"], seed=self.settings["seed"]
+        )
+        rate = self.settings["learning_rate"]
+        steps = self.settings["epochs"] * self.steps
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=rate / WARM_UP_STEPS,
+            decay_steps=max(1, steps - WARM_UP_STEPS),
+            alpha=LAST_LEARNING_RATE / rate,
+            warmup_target=rate,
+            warmup_steps=WARM_UP_STEPS,
+        )
+        self.model.compile(
+            optimizer=keras.optimizers.Adam(schedule),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        )
+        self.model.optimizer.build(self.model.trainable_variables)
+        if self.checkpoint.is_file():
+            with safe_open(self.checkpoint, framework="numpy") as file:
+                for key, variable in self._state().items():
+                    variable.assign(file.get_tensor(key))
+
+    def _state(self):
+        """Return every variable that the next step depends on."""
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        return {f"{number:03d}": variable for number, variable in enumerate(variables)}
+
+    def _fit(self, epoch):
+        first = epoch == self.resumed_after + 1
+        steps_to_go = self._steps_to_go(epoch) if first else None
+        callbacks = [_Progress(self.bar, self.settings["batch_size"], steps_to_go)]
+        start = time.perf_counter()
+        batches = EpochBatches(self.training, self.settings, epoch, self._size(epoch))
+        fitted = self.model.fit(batches, epochs=1, verbose=0, callbacks=callbacks, shuffle=False)
+        return time.perf_counter() - start, fitted.history
+
+    def _steps_to_go(self, epoch):
+        """Return the cost of this and all later epochs in steps of this one: as the area."""
+        epochs = range(epoch, self.settings["epochs"] + 1)
+        return sum((self._size(one) / self._size(epoch)) ** 2 * self.steps for one in epochs)
+
+    def _record(self, epoch, seconds, fitted):
+        images = self.steps * self.settings["batch_size"]
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        self.log.append(
+            {
+                "epoch": epoch,
+                "size": self._size(epoch),
+                "images": epoch * images,
+                "learning_rate": float(rate),
+                "loss": float(fitted["loss"][0]),
+                "accuracy": float(fitted["accuracy"][0]),
+                **self._validate(),
+                "val_auc_batch_statistics": self._batch_statistics_auc(),
+                "seconds": round(seconds, 1),
+                "images_per_second": round(images / seconds, 2),
+            }
+        )
+        line = (
+            "epoch {epoch}: loss {loss:.3f}, validation loss {val_loss:.3f}, accuracy "
+            "{val_accuracy:.3f}, AUC {val_auc:.3f} (batch statistics "
+            "{val_auc_batch_statistics:.3f}), {images_per_second:.1f} images/s"
+        )
+        self._say(line.format(**self.log[-1]))
+
+    def _say(self, line):
+        if not self.bar.disable:
+            self.bar.write(line)
+
+    def _validate(self):
+        logits = predict_logits(self.scored, self.val_images).astype(np.float64)
+        return {
+            "val_loss": float(np.mean(np.logaddexp(0, logits) - self.val_labels * logits)),
+            "val_accuracy": float(np.mean((logits > 0) == self.val_labels)),
+            "val_auc": float(roc_auc_score(self.val_labels, logits)),
+        }
+
+    def _batch_statistics_auc(self):
+        """Score some validation faces normalised by their own batches; moves the statistics."""
+        images = preprocess(self.val_images[:BATCH_STATISTICS_IMAGES])
+        parts = [images[start : start + 32] for start in range(0, len(images), 32)]
+        logits = [keras.ops.convert_to_numpy(self.scored(part, training=True)) for part in parts]
+        labels = self.val_labels[: len(images)]
+        return float(roc_auc_score(labels, np.concatenate(logits)[:, 0]))
+
+    def _save(self):
+        """Write the checkpoint, then the log that stands in it."""
+        tensors = {key: variable.numpy() for key, variable in self._state().items()}
+        write_tensors(tensors, self.checkpoint, {"log": json.dumps(self.log)})
+        _write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
+
+    def finish(self, card_path):
+        """Settle batch norm's statistics, write weights and card, drop the checkpoint."""
+        trained = self.model.get_weights()
+        self.scored.set_weights(trained)
+        scores = {"moving_averages": self._validate()}
+        self._say("measuring batch norm's statistics anew")
+        recalibrate(self.scored, self._recalibration_batches())
+        scores["recalibrated"] = self._validate()
+        kept = min(scores, key=lambda name: scores[name]["val_loss"])
+        if kept == "moving_averages":
+            self.scored.set_weights(trained)
+        # One entry only: safetensors writes several in random order.
+        stamp = {"settings": json.dumps(self.settings)}
+        save_weights(self.scored, self.out / "weights.safetensors", stamp)
+        _write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
+        self.checkpoint.unlink()
+
+    def _recalibration_batches(self):
+        rng = np.random.default_rng([_RECALIBRATION, self.settings["seed"]])
+        count = min(RECALIBRATION_IMAGES, len(self.training.labels))
+        rows = self.training.draw_balanced(count, rng)
+        size = self.settings["batch_size"]
+        for start in range(0, count - size + 1, size):
+            yield preprocess(self.training.decode(rows[start : start + size]))
+
+    def _card(self, scores, kept):
+        seconds = sum(row["seconds"] for row in self.log)
+        arguments = ", ".join(
+            f"{name}={value!r}" for name, value in self.settings.items() if name != "data"
+        )
+        return {
+            "network": "Xception, 128 x 128 x 3, one logit, trained from scratch",
+            **self.settings,
+            "command": f"xaifake.detector.train(faces, out, {arguments})",
+            "training_faces": _counts(self.training),
+            "images": self.log[-1]["images"],
+            "minutes": round(seconds / 60, 1),
+            "images_per_second": round(self.log[-1]["images"] / seconds, 2),
+            "validation": scores,
+            "batch_norm_statistics": kept,
+            "log": self.log,
+            "versions": {
+                "python": platform.python_version(),
+                "keras": keras.__version__,
+                "backend": keras.backend.backend(),
+                keras.backend.backend(): _backend_version(),
+                "numpy": np.__version__,
+            },
+        }
+
+
+def _counts(faces):
+    return {
+        name: {
+            "faces": int((faces.labels == label).sum()),
+            "clips": len(set(faces.clips[faces.labels == label])),
+        }
+        for label, name in enumerate(("real", "fake"))
+    }
+
+
+def _backend_version():
+    return importlib.metadata.version(keras.backend.backend())
