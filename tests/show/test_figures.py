@@ -1,0 +1,97 @@
+"""The figures show what they are given: right places, right numbers, right marks."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from xaifake.data.faces import Face
+from xaifake.show import figures
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def texts(figure):
+    return [text.get_text() for axis in figure.axes for text in axis.texts]
+
+
+def test_images_stand_in_rows_with_their_titles_and_marks():
+    images = [np.full((8, 10, 3), k, np.uint8) for k in range(5)]
+    figure = figures.show_images(
+        images, list("abcde"), [False, True, False, True, False], columns=3
+    )
+    assert len(figure.axes) == 6
+    shown = [axis for axis in figure.axes if axis.images]
+    for k, axis in enumerate(shown):
+        np.testing.assert_array_equal(axis.images[0].get_array(), images[k])
+        assert axis.get_title() == "abcde"[k]
+        assert [t.get_text() for t in axis.texts] == (["manipulated"] if k in (1, 3) else [])
+
+
+def test_a_mask_tints_its_pixels_alone():
+    image = np.full((4, 4, 3), 100, np.uint8)
+    mask = np.zeros((4, 4), bool)
+    mask[1, 2] = True
+    tinted = figures.overlay_mask(image, mask, strength=0.5)
+    np.testing.assert_array_equal(tinted[1, 2], np.rint((100 + figures.MASK_COLOUR) / 2))
+    np.testing.assert_array_equal(tinted[~mask], image[~mask])
+
+
+def test_a_detection_shows_box_and_squares_where_they_are():
+    points = np.random.default_rng(0).uniform(20, 60, (68, 2)).astype(np.float32)
+    face = Face((10, 12, 70, 80), points)
+    frame = np.zeros((100, 100, 3), np.uint8)
+    figure = figures.show_detection(frame, face, {"square": (5, 6, 80)}, manipulated=True)
+    axis = figure.axes[0]
+    assert [(p.get_xy(), p.get_width(), p.get_height()) for p in axis.patches] == [
+        ((10, 12), 60, 68),
+        ((5, 6), 80, 80),
+    ]
+    drawn = np.concatenate([line.get_xydata() for line in axis.lines])
+    assert {tuple(p) for p in points.round(3)} == {tuple(p) for p in drawn.round(3).astype("f4")}
+    assert texts(figure) == ["manipulated"]
+
+
+def test_a_confusion_matrix_shows_counts_and_row_shares():
+    figure = figures.plot_confusion({"one": np.array([[30, 10], [5, 15]])})
+    assert texts(figure) == ["30\n75%", "10\n25%", "5\n25%", "15\n75%"]
+
+
+def test_the_legend_tells_the_area_under_the_curve():
+    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
+    figure = figures.plot_roc({"toy": (labels, scores)})
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["guessing", "toy: area 0.75"]  # three of four pairs are in order
+
+
+def test_a_learning_curve_shows_every_epoch():
+    columns = [
+        "loss",
+        "val_loss",
+        "accuracy",
+        "val_accuracy",
+        "val_auc",
+        "val_auc_batch_statistics",
+    ]
+    log = pd.DataFrame({name: [0.7, 0.6, 0.5] for name in columns}).assign(images=[10, 20, 30])
+    figure = figures.plot_learning_curve(log)
+    lines = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata())]
+    assert len(lines) == 6
+    assert all(list(line.get_xdata()) == [10, 20, 30] for line in lines)
+
+
+def test_intervals_stand_beside_their_names():
+    table = pd.DataFrame({"v": [0.5, 0.7], "lo": [0.4, 0.6], "hi": [0.6, 0.9], "n": ["a", "b"]})
+    figure = figures.plot_intervals(table, "v", "lo", "hi", "n", reference=0.5)
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    segments = axis.collections[0].get_segments()
+    np.testing.assert_allclose([s[:, 0] for s in segments], [[0.4, 0.6], [0.6, 0.9]])

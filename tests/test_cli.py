@@ -1,0 +1,87 @@
+"""The command line, from clips to scores, as a user types it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from xaifake.cli import app
+from xaifake.data.dataset import load_faces, read_manifest
+
+runner = CliRunner()
+
+
+def run(*arguments, code=0):
+    result = runner.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def clips(folder):
+    run("clips", "--size", "tiny", "--out", folder / "clips", "--workers", 2)
+    return folder / "clips"
+
+
+@pytest.fixture(scope="module")
+def faces(folder, clips):
+    arguments = ["--frames-per-fake", 1, "--twins", "--workers", 2, "--split", "video"]
+    output = run("extract", clips, "--out", folder / "faces", *arguments)
+    assert "frames_per_video" in output
+    return folder / "faces"
+
+
+def test_every_command_has_help():
+    overview = run("--help")
+    for command in ("clips", "catalogue", "extract", "train", "evaluate"):
+        assert command in overview
+        assert "Options" in run(command, "--help")
+
+
+def test_catalogue_tells_what_is_there_and_what_is_not(clips):
+    (clips / "original_sequences/actors/c23/videos/holiday.mp4").touch()
+    output = run("catalogue", clips)
+    assert "3068" in output and "363" in output
+    assert "fakes with a mask: 24; with their real parent: 24" in output
+    assert "not understood" in output and "holiday.mp4" in output
+
+
+def test_extract_balances_the_classes_and_cuts_both_scales(faces):
+    manifest = read_manifest(faces)
+    assert set(manifest.scale) == {1.3, 2.0}
+    counts = manifest[manifest.scale == 1.3].label.value_counts()
+    assert counts[1] == 24 and counts[0] == 24
+    assert load_faces(faces, "train", 2.0).twins is not None
+
+
+def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
+    sizes = ["--epochs", 1, "--images-per-epoch", 4, "--batch-size", 4, "--validation-images", 2]
+    output = run("train", faces, "--out", folder / "run", *sizes, "--patch-epochs", 1)
+    assert "Weights" in output
+    weights, scores = folder / "run" / "weights.safetensors", folder / "scores.json"
+    output = run("evaluate", faces, "--weights", weights, "--out", scores)
+    assert "equal_error_rate" in output
+    rows = json.loads(scores.read_text())
+    assert {(r["level"], r["score"]) for r in rows} >= {("frame", "auc"), ("video", "accuracy")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["catalogue", "nowhere"], "no folder"),
+        (["extract", "nowhere", "--out", "x"], "no folder"),
+        (["train", "nowhere", "--out", "x"], "no manifest.parquet"),
+        (["evaluate", "nowhere"], "no manifest.parquet"),
+        (["clips", "--out", "{clips}", "--size", "small"], "another set"),
+        (["evaluate", "{faces}", "--scale", "1.7"], "1.7"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(arguments, message, clips, faces, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = run(*[a.format(clips=clips, faces=faces) for a in arguments], code=2)
+    assert message in output and "Traceback" not in output

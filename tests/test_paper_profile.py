@@ -1,0 +1,45 @@
+"""The paper's profile, DFD on a GPU, walked through on the embedded clips for one short epoch."""
+
+import pytest
+
+import chapters
+import run_chapters
+from xaifake.data.clips import embedded_clips
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """All chapters run with the paper's parameters, but on the embedded clips and a CPU."""
+    folder = tmp_path_factory.mktemp("paper")
+    profile = run_chapters.read_profile("paper")
+    on_embedded_clips = {
+        "data_root": str(embedded_clips("small")),
+        "faces_folder": str(folder / "faces"),
+        "frames_per_video": {"real": 4, "fake": 2},
+        "train_epochs": 1,
+        "images_per_epoch": 32,
+        "precision": "float32",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TQDM_DISABLE", "1")
+        for path in chapters.chapter_paths():
+            values = profile[path.stem]
+            values |= {name: v for name, v in on_embedded_clips.items() if name in values}
+            run_chapters.run_chapter(path, values, folder, progress=False)
+    return folder
+
+
+def outputs(path):
+    cells = [cell for cell in chapters.read(path).cells if cell.cell_type == "code"]
+    return "\n".join(str(output) for cell in cells for output in cell.outputs)
+
+
+def test_every_chapter_runs_through(executed):
+    for path in chapters.chapter_paths():
+        assert (executed / path.name).is_file()
+
+
+def test_the_detector_that_was_trained_is_the_one_that_is_scored(executed):
+    text = outputs(executed / "03_training.ipynb")
+    assert "images: 32\n" in text  # from the run's own card, not from the shipped one
+    assert (executed / "faces" / "manifest.parquet").is_file()

@@ -1,0 +1,221 @@
+"""The tools behind `make`: profiles, running, storing, the address, looking over the pages."""
+
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+
+import chapters
+import pages
+import refresh_notebooks
+import run_chapters
+import set_address
+
+ADDRESS = "https://github.com/someone/some-book"
+
+
+def notebook(*cells):
+    """A notebook of (source, tags) cells behind a title."""
+    made = [nbformat.v4.new_markdown_cell("# Title", id="title")]
+    made += [
+        nbformat.v4.new_code_cell(source, id=f"cell-{i}", metadata={"tags": tags} if tags else {})
+        for i, (source, tags) in enumerate(cells)
+    ]
+    return nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": chapters.KERNELSPEC})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of chapters with one chapter and its smoke profile."""
+    made = notebook(
+        ("frames = 32\nscales = (1.3, 2.0)\nfolder = None", ["parameters"]),
+        ("print(frames, scales, folder)", []),
+    )
+    chapters.write(made, tmp_path / "01_first.ipynb")
+    (tmp_path / "profiles").mkdir()
+    return tmp_path
+
+
+def profile(folder, **sections):
+    (folder / "profiles" / "smoke.yml").write_text(yaml.safe_dump(sections))
+    return run_chapters.read_profile("smoke", folder)
+
+
+def test_a_profile_gives_parameters_by_chapter(folder):
+    sections = profile(folder, **{"01_first": {"frames": 4}})
+    assert sections == {"01_first": {"frames": 4}}
+    assert profile(folder, **{"01_first": None}) == {"01_first": {}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "complaint"),
+    [
+        ({"01_first": {"frame": 4}}, "no parameter 'frame'; it has frames, scales, folder"),
+        ({}, "no section for chapter 01_first"),
+        ({"01_first": {}, "02_second": {}}, "section 02_second, but no such chapter"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_refused(folder, sections, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        profile(folder, **sections)
+
+
+@pytest.mark.parametrize("source", ["frames = len([1])", "import os", "a, b = 1, 2"])
+def test_parameters_are_plain_values(source):
+    with pytest.raises(ValueError):
+        chapters.parameters(notebook((source, ["parameters"])))
+
+
+def test_parameters_stand_in_one_cell():
+    with pytest.raises(ValueError, match="found 0"):
+        chapters.parameters(notebook(("frames = 32", [])))
+
+
+def test_a_chapter_runs_with_its_parameters_and_its_copy_is_clean(folder):
+    chapter = folder / "01_first.ipynb"
+    before = chapter.read_bytes()
+    copy = run_chapters.run_chapter(chapter, {"frames": 4}, folder / "out", progress=False)
+    executed = chapters.read(copy)
+    assert executed.cells[-1].outputs[0].text == "4 (1.3, 2.0) None\n"
+    assert executed.metadata == {"kernelspec": chapters.KERNELSPEC}
+    assert str(folder) not in copy.read_text() and "papermill" not in copy.read_text()
+    assert chapter.read_bytes() == before
+
+
+def test_parameters_that_change_nothing_leave_no_cell_behind(folder):
+    values = {"frames": 32, "scales": [1.3, 2.0]}
+    assert run_chapters.changed_parameters(chapters.read(folder / "01_first.ipynb"), values) == {}
+
+
+def test_a_refreshed_chapter_is_the_same_bytes_each_time(folder):
+    chapter = folder / "01_first.ipynb"
+    refresh_notebooks.refresh(chapter)
+    first = chapter.read_bytes()
+    refresh_notebooks.refresh(chapter)
+    assert chapter.read_bytes() == first
+    assert chapters.read(chapter).cells[-1].outputs[0].text == "32 (1.3, 2.0) None\n"
+
+
+def test_progress_bars_and_tensorflow_log_stay_out_of_a_refreshed_chapter(tmp_path):
+    source = "from tqdm import tqdm\nfor _ in tqdm(range(3)):\n    pass\nprint('done')"
+    chapters.write(notebook((source, [])), tmp_path / "bar.ipynb")
+    tool = chapters.ROOT / "tools" / "refresh_notebooks.py"
+    subprocess.run([sys.executable, tool, tmp_path / "bar.ipynb"], check=True, capture_output=True)
+    (output,) = chapters.read(tmp_path / "bar.ipynb").cells[-1].outputs
+    assert (output.name, output.text) == ("stdout", "done\n")
+
+
+def test_a_failing_chapter_is_left_as_it_was(tmp_path):
+    path = tmp_path / "fails.ipynb"
+    chapters.write(notebook(("print(1)", []), ("1 / 0", [])), path)
+    before = path.read_bytes()
+    assert refresh_notebooks.main([path]) == 1
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the files that the address goes into, with two executed chapters."""
+    for name in ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md"):
+        shutil.copy(chapters.ROOT / name, tmp_path / name)
+    (tmp_path / "notebooks").mkdir()
+    for name in ("01_first", "02_face_extraction"):
+        made = notebook(("frames = 32", ["parameters"]), ("1 + 1", []))
+        made.cells[2].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"})]
+        made.cells[1].execution_count = made.cells[2].execution_count = 1
+        chapters.renumber(made)
+        chapters.write(made, tmp_path / "notebooks" / f"{name}.ipynb")
+    configure(tmp_path, "")
+    set_address.set_address(tmp_path)
+    return tmp_path
+
+
+def configure(project, address):
+    """Set the address in a copy's pyproject.toml."""
+    text = (project / "pyproject.toml").read_text()
+    head, _, rest = text.partition('\nrepository = "')
+    path = project / "pyproject.toml"
+    path.write_text(f'{head}\nrepository = "{address}"{rest.partition(chr(34))[2]}')
+
+
+def contents(project):
+    return {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+
+
+def test_the_address_is_written_once_and_taken_out_without_a_trace(project):
+    unset = contents(project)
+    assert not any(b"colab.research" in text for text in unset.values())
+    configure(project, ADDRESS)
+    assert len(set_address.set_address(project)) == 5
+    assert set_address.set_address(project) == []
+    config = yaml.safe_load((project / "_config.yml").read_text())
+    assert config["repository"] == {"url": ADDRESS, "branch": "main"}
+    assert config["html"]["use_repository_button"] and config["html"]["extra_footer"]
+    assert yaml.safe_load((project / "CITATION.cff").read_text())["repository-code"] == ADDRESS
+    assert ADDRESS in (project / "README.md").read_text()
+    configure(project, "")
+    assert len(set_address.set_address(project)) == 5
+    assert contents(project) == unset
+
+
+def test_colab_gets_a_link_and_the_first_code_cell(project):
+    configure(project, ADDRESS)
+    set_address.set_address(project)
+    first, second = (chapters.read(p) for p in chapters.chapter_paths(project / "notebooks"))
+    title, link, install, *_ = first.cells
+    assert title.source == "# Title"
+    name = "colab.research.google.com/github/someone/some-book/blob/main/notebooks/01_first.ipynb"
+    assert name in link.source
+    assert f'%pip install --quiet "xaifake @ git+{ADDRESS}@main"' in install.source
+    assert "face_recognition_models" not in install.source
+    assert "face_recognition_models" in second.cells[2].source
+    counts = [cell.execution_count for cell in first.cells if cell.cell_type == "code"]
+    assert counts == [1, 2, 3] and first.cells[-1].outputs[0].execution_count == 3
+
+
+@pytest.mark.parametrize(
+    "address", [f"{ADDRESS}.git", f"{ADDRESS}/", "github.com/a/b", "git@x:a/b"]
+)
+def test_an_address_that_colab_could_not_open_is_refused(project, address):
+    configure(project, address)
+    with pytest.raises(ValueError, match="expected"):
+        set_address.set_address(project)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('<a href="gone.html">x</a>', "gone.html does not exist"),
+        ('<a href="#gone">x</a>', "#gone has no such anchor"),
+        ('<a href="other.html#gone">x</a>', "other.html#gone has no such anchor"),
+        ('<a href="../outside.html">x</a>', "../outside.html does not exist"),
+        ('<script src="https://example.org/x.js"></script>', "loads https://example.org/x.js"),
+        ('<link rel="stylesheet" href="//example.org/x.css">', "loads //example.org/x.css"),
+        ('<img src="picture.png">', "picture.png has no alt text"),
+        ('<img src="picture.png" alt="picture.png">', "picture.png has no alt text"),
+        ('<div class="output traceback">no</div>', "shows a failed cell"),
+    ],
+)
+def test_a_planted_fault_in_a_page_is_found(tmp_path, body, problem):
+    (tmp_path / "outside.html").write_text("<p>not part of the book</p>")
+    html = tmp_path / "html"
+    html.mkdir()
+    (html / "picture.png").write_bytes(b"")
+    (html / "other.html").write_text('<h1 id="here">Other</h1>')
+    good = (
+        '<h1 id="top">A</h1><a href="#top">a</a><a href="other.html#here">b</a><a href="#">c</a>'
+        '<a href="https://example.org">d</a><img src="picture.png" alt="a face">'
+        '<link rel="canonical" href="https://example.org/"><a href="mailto:a@example.org">e</a>'
+    )
+    (html / "index.html").write_text(good)
+    assert pages.problems(html) == []
+    (html / "index.html").write_text(good + body)
+    (found,) = pages.problems(html)
+    assert problem in found
+
+
+def test_a_book_without_a_first_page_is_no_book(tmp_path):
+    assert pages.problems(tmp_path) == ["there is no index.html"]

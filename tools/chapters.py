@@ -1,0 +1,92 @@
+"""What the tools share: where the chapters are, what their parameters are, how they are stored."""
+
+import ast
+import os
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+QUIET_KERNEL = ["--IPKernelApp.log_level=40"]  # without its warning about local connections
+KEPT_CELL_METADATA = ("tags", "mystnb")
+
+
+def chapter_paths(folder=NOTEBOOKS):
+    """The chapters in a folder, in the order of the book."""
+    return sorted(Path(folder).glob("*.ipynb"))
+
+
+def read(path):
+    """Read a notebook in the current format."""
+    return nbformat.read(path, as_version=4)
+
+
+def as_text(notebook):
+    """A notebook as the text of its file; the same notebook always gives the same text."""
+    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
+
+
+def write(notebook, path):
+    """Write a notebook."""
+    Path(path).write_text(as_text(notebook), encoding="utf-8")
+
+
+def tags(cell):
+    """The tags of a cell, an empty list if it has none."""
+    return cell.metadata.get("tags", [])
+
+
+def parameters(notebook):
+    """Names and values in a chapter's one cell tagged `parameters`.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one such cell, or it holds more than `name = literal` lines.
+    """
+    cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise ValueError(f"expected one cell tagged 'parameters', found {len(cells)}")
+    values = {}
+    for statement in ast.parse(cells[0].source).body:
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+            line = ast.unparse(statement)
+            raise ValueError(
+                f"the parameters cell may hold only `name = value` lines, not `{line}`"
+            )
+        values[statement.targets[0].id] = ast.literal_eval(statement.value)
+    return values
+
+
+def reduce_metadata(notebook):
+    """Drop what differs between machines and runs: timings, versions, paths, editor state."""
+    notebook.nbformat_minor = 5
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC})
+    for cell in notebook.cells:
+        kept = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if cell.metadata.get(key)}
+        cell.metadata = nbformat.from_dict(kept)
+        for output in cell.get("outputs", []):
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({})
+
+
+def renumber(notebook):
+    """Number the cells that have been executed 1, 2, 3, ... as a fresh run would."""
+    executed = [cell for cell in notebook.cells if cell.get("execution_count")]
+    for count, cell in enumerate(executed, start=1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+
+
+def quiet_kernels():
+    """Keep TensorFlow's log and progress bars, which go to stderr, out of stored outputs.
+
+    The environment is inherited by the kernels started from here on; a `tqdm` that this process
+    has already imported goes on showing its bars.
+    """
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["TQDM_DISABLE"] = "1"

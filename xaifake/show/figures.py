@@ -1,0 +1,233 @@
+"""The figures of the chapters: pictures in grids, masks over faces, curves and tables.
+
+Every function returns the matplotlib figure, so that a chapter's cell can end in it, and takes
+plain arrays and tables. Colours come from seaborn's ``colorblind`` palette; manipulated pictures
+carry the word on them.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from sklearn.metrics import roc_curve
+
+PALETTE = sns.color_palette("colorblind")
+REAL, FAKE = PALETTE[0], PALETTE[1]
+MASK_COLOUR = np.array([0, 158, 115])
+FACE_PARTS = {
+    "jaw": (0, 17, False),
+    "brow": (17, 22, False),
+    "brow ": (22, 27, False),
+    "bridge": (27, 31, False),
+    "nostrils": (31, 36, False),
+    "eye": (36, 42, True),
+    "eye ": (42, 48, True),
+    "lips": (48, 60, True),
+    "inner lips": (60, 68, True),
+}
+
+
+def show_images(images, titles=None, manipulated=None, columns=6, width=1.7):
+    """Show pictures in a grid.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, uint8 (H, W, 3) or (H, W)
+    titles : sequence of str, optional
+        One above each picture.
+    manipulated : sequence of bool, optional
+        Which pictures are manipulated: the word is written on them.
+    columns : int
+        Pictures in a row.
+    width : float
+        Of one picture, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    ratio = images[0].shape[0] / images[0].shape[1]
+    title_height = 0.3 if titles is not None else 0.05
+    size = (columns * width, rows * (width * ratio + title_height))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for k, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        if titles is not None:
+            axis.set_title(titles[k], fontsize=8, pad=3)
+        if manipulated is not None and manipulated[k]:
+            mark_manipulated(axis)
+    return figure
+
+
+def mark_manipulated(axis):
+    """Write on a picture that it is a manipulated research illustration."""
+    box = {"facecolor": "black", "alpha": 0.65, "pad": 1.2, "edgecolor": "none"}
+    axis.text(
+        0.02, 0.02, "manipulated", transform=axis.transAxes, color="white", fontsize=6, bbox=box
+    )
+
+
+def overlay_mask(image, mask, strength=0.45):
+    """Tint the pixels of a picture where a mask is true.
+
+    Parameters
+    ----------
+    image : ndarray, uint8 (H, W, 3)
+    mask : ndarray, bool (H, W)
+    strength : float
+        Share of the tint.
+
+    Returns
+    -------
+    ndarray, uint8 (H, W, 3)
+    """
+    share = strength * mask[..., None]
+    return np.rint(image + share * (MASK_COLOUR - image.astype(float))).astype(np.uint8)
+
+
+def show_detection(frame, face, squares=None, manipulated=False):
+    """Show a frame with the face's box, its landmarks and the squares that are cut.
+
+    Parameters
+    ----------
+    frame : ndarray, uint8 (H, W, 3)
+    face : xaifake.data.faces.Face
+    squares : dict of str to (left, top, side), optional
+        Named squares, in the frame's pixels.
+    manipulated : bool
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axis = plt.subplots(figsize=(4.2, 4.2), layout="constrained")
+    axis.imshow(frame)
+    axis.axis("off")
+    left, top, right, bottom = face.box
+    _draw_square(axis, (left, top), (right - left, bottom - top), PALETTE[0], "dlib's box")
+    for first, last, closed in FACE_PARTS.values():
+        points = face.landmarks[np.r_[first:last, first] if closed else np.r_[first:last]]
+        axis.plot(*points.T, color=PALETTE[4], linewidth=0.8, marker="o", markersize=1.5)
+    axis.plot(*face.landmarks[30], "o", color=PALETTE[3], markersize=5, label="nose tip (30)")
+    for colour, (name, (x, y, side)) in zip(PALETTE[1:3], (squares or {}).items(), strict=False):
+        _draw_square(axis, (x, y), (side, side), colour, name)
+    axis.legend(loc="lower right", fontsize=7, framealpha=0.9)
+    axis.set_xlim(0, frame.shape[1])
+    axis.set_ylim(frame.shape[0], 0)
+    if manipulated:
+        mark_manipulated(axis)
+    return figure
+
+
+def _draw_square(axis, corner, size, colour, label):
+    patch = plt.Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=1.8, label=label)
+    axis.add_patch(patch)
+
+
+def plot_learning_curve(log):
+    """Plot loss and validation scores over the images seen.
+
+    Parameters
+    ----------
+    log : pandas.DataFrame
+        Of `xaifake.detector.train`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    for column, name in (("loss", "training"), ("val_loss", "validation")):
+        sns.lineplot(log, x="images", y=column, marker="o", ax=left, label=name)
+    left.set(xlabel="training images seen", ylabel="binary cross-entropy", yscale="log")
+    names = {
+        "accuracy": "training accuracy",
+        "val_accuracy": "validation accuracy",
+        "val_auc": "validation AUC",
+        "val_auc_batch_statistics": "validation AUC, batch statistics",
+    }
+    for column, name in names.items():
+        sns.lineplot(log, x="images", y=column, marker="o", ax=right, label=name)
+    right.set(xlabel="training images seen", ylabel="score", ylim=(0.4, 1.02))
+    right.legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def plot_confusion(counts):
+    """Plot confusion matrices side by side.
+
+    Parameters
+    ----------
+    counts : dict of str to ndarray, int (2, 2)
+        Named matrices; rows are the truth (real, fake), columns the verdict.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(
+        1, len(counts), figsize=(3.2 * len(counts), 2.8), squeeze=False, layout="constrained"
+    )
+    for axis, (name, matrix) in zip(axes.flat, counts.items(), strict=True):
+        shares = matrix / matrix.sum(1, keepdims=True)
+        text = [[f"{n:,}\n{s:.0%}" for n, s in zip(*pair)] for pair in zip(matrix, shares)]
+        names = ["real", "fake"]
+        sns.heatmap(
+            shares, annot=np.array(text), fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False,
+            square=True, xticklabels=names, yticklabels=names, ax=axis,
+        )  # fmt: skip
+        axis.set(title=name, xlabel="verdict", ylabel="truth")
+    return figure
+
+
+def plot_roc(answers):
+    """Plot receiver operating characteristics with their areas.
+
+    Parameters
+    ----------
+    answers : dict of str to (labels, scores)
+        Labels 1 fake, 0 real; a higher score means fake.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axis = plt.subplots(figsize=(4, 3.6), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="guessing")
+    for name, (labels, scores) in answers.items():
+        false_positives, true_positives, _ = roc_curve(labels, scores)
+        area = np.trapezoid(true_positives, false_positives)
+        axis.plot(false_positives, true_positives, label=f"{name}: area {area:.2f}")
+    axis.set(xlabel="real faces called fake", ylabel="fakes found")
+    axis.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def plot_intervals(table, value, low, high, label, reference=None, xlabel=""):
+    """Plot scores with their intervals, one a line.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    value, low, high, label : str
+        Columns: the score, the ends of its interval, and the name of the line.
+    reference : float, optional
+        Draw a dashed line at this score.
+    xlabel : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axis = plt.subplots(figsize=(6, 0.6 + 0.32 * len(table)), layout="constrained")
+    places = np.arange(len(table))[::-1]
+    axis.hlines(places, table[low], table[high], color=PALETTE[0], linewidth=3, alpha=0.5)
+    axis.plot(table[value], places, "o", color=PALETTE[0])
+    axis.set(yticks=places, yticklabels=table[label], xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
+    if reference is not None:
+        axis.axvline(reference, color="0.4", linestyle="--", linewidth=1)
+    sns.despine(ax=axis)
+    return figure
