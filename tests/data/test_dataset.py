@@ -159,7 +159,6 @@ def test_what_is_not_there_is_told(folder, tmp_path):
         load_faces(tmp_path, "train")
 
 
-def test_without_a_folder_the_faces_of_the_package_are_read(folder, tmp_path, monkeypatch):
-    shutil.copytree(folder, tmp_path / "assets" / "faces")
-    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+def test_without_a_folder_the_faces_of_the_package_are_read(folder, monkeypatch):
+    monkeypatch.setattr("xaifake.data.dataset.FACES", folder)
     assert len(load_faces(split="test", scale=2.0)) == len(load_faces(folder, "test", 2.0))

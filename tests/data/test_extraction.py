@@ -315,6 +315,18 @@ def test_a_finished_run_is_not_done_again(tiny_faces, tiny_catalogue, tmp_path, 
     assert set(other.split) == {"test"}
 
 
+def test_what_a_kill_left_behind_is_cleared(tiny_faces, tiny_catalogue, tmp_path):
+    folder, settings = tiny_faces
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    leftovers = ("settings.json", "manifest.parquet", "videos.parquet", "shards/001__s.parquet")
+    for name in leftovers:
+        (out / f"{name}.4711.unfinished").write_bytes(b"half")
+    (out / "manifest.parquet").unlink()
+    extract_faces(tiny_catalogue, out, **settings)
+    assert contents(out) == contents(folder)
+
+
 def test_what_changed_is_cut_anew(tmp_path):
     clips = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     tiny.encode(clips[0], [tiny.portrait(1)[0]] * 2)

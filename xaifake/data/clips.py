@@ -5,6 +5,7 @@ real twin that shares every other draw. They stand in for a data set that is giv
 only; scores on them say nothing about DeepFakeDetection or about the world.
 """
 
+import hashlib
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from xaifake import __version__
 from xaifake.data import portraits
 from xaifake.data.rendering import SCENES, Scene, VideoWriter
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
@@ -31,6 +31,7 @@ FAKE_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/c23/videos")
 MASK_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/masks/videos")
 RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
 MASK_CRF = 10
+GENERATOR = ("portraits", "swaps", "rendering", "clips")
 # Measured on two cores of an x86 server: seconds of one core and megabytes for each clip.
 SECONDS_A_CLIP = 0.6
 MEGABYTES_A_CLIP = 0.2
@@ -307,6 +308,12 @@ def embedded_clips(size="small", seed=0):
         Folder of the set.
     """
     cache = Path(os.environ.get("XAIFAKE_CACHE") or Path.home() / ".cache" / "xaifake")
-    folder = cache / f"clips-{size}-{seed}-{__version__}"
+    folder = cache / f"clips-{size}-{seed}-{_generator_version()}"
     make_clips(folder, size, seed)
     return folder
+
+
+def _generator_version():
+    """Fingerprint of the code that makes the clips, so that no cache outlives a change of it."""
+    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in GENERATOR]
+    return hashlib.sha256(b"".join(code)).hexdigest()[:10]

@@ -172,7 +172,7 @@ def _claim(out, settings):
                 f"{out} was begun with {was}; now asked for: {now}. Ask for the same, or give "
                 "another folder."
             )
-    for leftover in (out / "shards").glob("*.tmp"):
+    for leftover in out.rglob("*.unfinished"):
         leftover.unlink(missing_ok=True)
     with _whole(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n")
@@ -181,7 +181,7 @@ def _claim(out, settings):
 @contextmanager
 def _whole(path):
     """Write to a temporary name and rename at the end: the file is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     yield temporary
     os.replace(temporary, path)
 

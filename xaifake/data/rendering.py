@@ -270,7 +270,9 @@ class VideoWriter:
         self._stream.width = self._stream.height = FRAME_SIZE
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
-        self._stream.options = {"crf": str(crf), "preset": "veryfast"}
+        # Without "cpu-independent" libx264 gives other bytes in each run, even with one thread.
+        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "cpu-independent=1"}
+        self._stream.options = options
 
     def write(self, frame):
         """Add a frame, uint8 (360, 360, 3) RGB."""

@@ -530,7 +530,7 @@ class _Run:
 
     def _save(self):
         """Write the checkpoint, then the log that stands in it."""
-        tensors = {key: variable.numpy() for key, variable in self._state().items()}
+        tensors = {key: np.asarray(variable.numpy()) for key, variable in self._state().items()}
         write_tensors(tensors, self.checkpoint, {"log": json.dumps(self.log)})
         _write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
 

@@ -166,7 +166,7 @@ def save_weights(model, path, metadata=None):
     """
     tensors = {}
     for number, weight in enumerate(model.weights):
-        value = weight.numpy()
+        value = np.asarray(weight.numpy())
         dtype = np.float16 if value.ndim > 1 else np.float32
         tensors[f"{number:03d}/{weight.path}"] = value.astype(dtype)
     write_tensors(tensors, path, metadata)
