@@ -1,0 +1,54 @@
+"""What is shipped is what the pages say: weights, cards, faces."""
+
+import pytest
+
+import model_card
+from xaifake.data import load_faces
+from xaifake.data.clips import plan_clips
+from xaifake.data.dataset import FACES, LEAKAGE_FACES, read_manifest
+from xaifake.data.portraits import split_people
+from xaifake.detector import detector_card, evaluate, load_detector
+from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_stored_weights_score_what_the_card_says(scale):
+    scores = evaluate(load_detector(scale), load_faces(split="test", scale=scale)).scores
+    stored = detector_card(scale)["shipped_faces"]
+    for row, said in zip(scores.itertuples(), stored, strict=True):
+        assert (row.level, row.score) == (said["level"], said["score"])
+        # Another processor may turn a face that lies on the threshold, not more.
+        assert row.value == pytest.approx(said["value"], abs=0.01), row.score
+
+
+def test_the_model_card_is_written_from_the_cards():
+    assert model_card.PAGE.read_text(encoding="utf-8") == model_card.page()
+
+
+def test_the_detector_keeps_within_what_was_to_be_expected():
+    whole = {r["score"]: r for r in detector_card(1.3)["test"]["scores_whole_face"]}
+    assert 0.75 < whole["accuracy"]["value"] < 0.99
+    twins = {row["score"]: row["value"] for row in detector_card(1.3)["test"]["twin_test"]}
+    assert twins["gap_gone_inside"] > 0.9 > 0.1 > twins["gap_gone_elsewhere"]
+
+
+def test_the_shipped_faces_are_of_people_whom_no_detector_has_seen():
+    splits = split_people(seed=0)
+    unseen = read_manifest(FACES)
+    people = set(unseen.target) | set(unseen.source.dropna())
+    assert set(splits[sorted(people)]) == {"test"}
+    leakage = read_manifest(LEAKAGE_FACES)
+    assert (leakage.target.map(splits) == leakage.split).all()
+    assert not set(leakage.scene) & set(plan_clips("full").scene)
+
+
+def test_every_shipped_fake_has_mask_and_twin_and_the_package_stays_small():
+    for scale in SCALES:
+        faces = load_faces(split="test", scale=scale)
+        fakes = faces[faces.labels == 1]
+        assert fakes.masks.any(axis=(1, 2)).all()
+        difference = abs(fakes.images.astype(int) - fakes.twins).mean(-1)
+        assert difference[fakes.masks].mean() > 3 * difference[~fakes.masks].mean()
+    size = sum(p.stat().st_size for f in (FACES, LEAKAGE_FACES) for p in f.rglob("*.parquet"))
+    assert size <= 12 * 2**20
+    assert all(path.stat().st_size < 45e6 for path in WEIGHTS_FOLDER.glob("*.safetensors"))
