@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logit
+from sklearn.metrics import roc_auc_score
 
 from xaifake.data.dataset import Faces
 from xaifake.detector import evaluation
@@ -93,6 +94,7 @@ def test_weights_are_repetitions_and_auc_counts_pairs(rows):
     weighted = scored([int(y) for y, _, _ in rows], probabilities, times)
     plain = scored(labels, repeated)
     assert weighted == pytest.approx(plain, abs=1e-9)
+    assert plain["auc"] == pytest.approx(roc_auc_score(labels, repeated))
     order = fake[:, None] - real
     assert plain["auc"] == pytest.approx(np.mean((order > 0) + (order == 0) / 2))
 

@@ -161,7 +161,7 @@ def test_a_run_learns_and_leaves_log_card_and_weights(finished):
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine(finished):
     rates = finished[1]["learning_rate"].to_numpy()
-    peak, last = 0.05, 1e-5
+    peak, last = 0.01, 1e-5
     # 16 steps an epoch: one after 16 of 30 warm-up steps, then 2, 18 and 34 of 34 falling ones.
     warm = peak / 30 + (peak - peak / 30) * 16 / 30
     falling = [last + (peak - last) * (1 + np.cos(np.pi * step / 34)) / 2 for step in (2, 18, 34)]
@@ -198,7 +198,7 @@ def test_another_seed_is_another_run(finished, planted, tmp_path):
 
 def test_a_folder_with_other_settings_or_other_faces_is_refused(finished, planted, monkeypatch):
     out, _ = finished
-    with pytest.raises(UserError, match="epochs was 4, is 5; learning_rate was 0.05, is 0.1"):
+    with pytest.raises(UserError, match="epochs was 4, is 5; learning_rate was 0.01, is 0.1"):
         training.train("faces", out, **{**SETTINGS, "epochs": 5, "learning_rate": 0.1})
 
     def one_less(*arguments):
@@ -239,50 +239,82 @@ def test_a_split_without_fakes_is_refused(planted, tmp_path, monkeypatch):
         training.train("faces", tmp_path, **SETTINGS)
 
 
-def start(out, **variables):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
+NOISE = ["seconds", "images_per_second"]
+
+
+def assert_same_run(log, expected):
+    """The rows but for times; a machine may add up in another order the second time."""
+    pd.testing.assert_frame_equal(
+        log.drop(columns=NOISE), expected.drop(columns=NOISE), rtol=0.02, atol=0.01
+    )
+
+
+@pytest.mark.parametrize("place, epoch", [("_save", 3), ("finish", 4)])
+def test_an_interrupted_run_goes_on_where_it_was(
+    place, epoch, finished, planted, tmp_path, monkeypatch
+):
+    """Stopped after an epoch is trained and before it is saved, or at the very end."""
+    untouched = getattr(training._Run, place)
+
+    def interrupted(run, *arguments):
+        if len(run.log) == epoch:
+            raise KeyboardInterrupt
+        untouched(run, *arguments)
+
+    monkeypatch.setattr(training._Run, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.train("faces", tmp_path, **SETTINGS)
+    monkeypatch.setattr(training._Run, place, untouched)
+    trained = []
+    fit = training._Run._fit
+    monkeypatch.setattr(
+        training._Run, "_fit", lambda run, epoch: trained.append(epoch) or fit(run, epoch)
+    )
+    assert_same_run(training.train("faces", tmp_path, **SETTINGS), finished[1])
+    assert trained == {"_save": [3, 4], "finish": []}[place]
+
+
+def start(out, devices=1, backend="tensorflow"):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(out)],
+        [sys.executable, str(SCRIPT), str(out), str(devices)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def kill_after_epoch(out, epoch, **variables):
-    """Start a run and kill it as soon as its log has so many epochs."""
-    process = start(out, **variables)
-    log = out / "log.csv"
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > epoch):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def run_to_the_end(out, **variables):
-    output, _ = (process := start(out, **variables)).communicate()
+def run_to_the_end(out, **how):
+    output, _ = (process := start(out, **how)).communicate()
     assert process.returncode == 0, output
+    assert not (out / "checkpoint.safetensors").exists()
     return pd.read_csv(out / "log.csv")
 
 
-NOISE = ["seconds", "images_per_second"]
-
-
 def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
-    for epoch in (1, 3):
-        kill_after_epoch(tmp_path, epoch)
-    log = run_to_the_end(tmp_path)
-    expected = finished[1].drop(columns=NOISE)
-    pd.testing.assert_frame_equal(log.drop(columns=NOISE), expected, rtol=1e-3, atol=1e-3)
-    assert not (tmp_path / "checkpoint.safetensors").exists()
+    process = start(tmp_path)
+    log = tmp_path / "log.csv"
+    while process.poll() is None and not log.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert_same_run(run_to_the_end(tmp_path), finished[1])
 
 
-def test_jax_on_two_devices_trains_the_same_and_survives_a_kill(finished, tmp_path):
-    two = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    kill_after_epoch(tmp_path, 1, **two)
-    log = run_to_the_end(tmp_path, **two)
+def test_jax_trains_the_same_on_two_devices(finished, tmp_path):
+    log = run_to_the_end(tmp_path, devices=2, backend="jax")
     assert json.loads((tmp_path / "card.json").read_text())["versions"]["backend"] == "jax"
-    # The same starting weights and draws; only sums are taken in another order.
-    expected = finished[1].drop(columns=NOISE)
-    pd.testing.assert_frame_equal(log.drop(columns=NOISE), expected, rtol=0.02, atol=0.01)
+    # The same starting weights and draws; sums taken in another order drift apart slowly.
+    losses, expected = log["loss"].to_numpy(), finished[1]["loss"].to_numpy()
+    assert losses[0] == pytest.approx(expected[0], rel=2e-3)
+    assert losses == pytest.approx(expected, rel=0.05)
+    assert log["val_auc"].iloc[-1] > 0.9
+
+
+def test_tensorflow_trains_on_two_devices(finished, tmp_path):
+    # Each device normalises its own half of a batch, so the numbers are near, not the same.
+    log = run_to_the_end(tmp_path, devices=2)
+    losses, expected = log["loss"].to_numpy(), finished[1]["loss"].to_numpy()
+    assert losses == pytest.approx(expected, rel=0.2)
+    assert log["val_auc"].iloc[-1] > 0.9
 
 
 def test_one_device_needs_no_distribution():

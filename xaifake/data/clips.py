@@ -32,9 +32,9 @@ MASK_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/masks/videos")
 RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
 MASK_CRF = 10
 GENERATOR = ("portraits", "swaps", "rendering", "clips")
-# Measured on two cores of an x86 server: seconds of one core and megabytes for each clip.
+# Measured on an x86 server: seconds of one core, and megabytes with the mask, for each clip.
 SECONDS_A_CLIP = 0.6
-MEGABYTES_A_CLIP = 0.2
+MEGABYTES_A_CLIP = 0.05
 
 
 def plan_clips(size="small", seed=0):

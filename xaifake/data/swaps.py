@@ -26,8 +26,8 @@ class Recipe:
     region : str
         ``"whole"`` or one of `REGIONS`; left and right as the viewer sees them.
     hull : str
-        Outline of a whole-face swap: ``"full"`` with the forehead, ``"inner"`` from the brows
-        to the chin, ``"low"`` from the brows down to the jaw line.
+        Outline of a whole-face swap: ``"full"`` from the forehead, ``"inner"`` from the brows to
+        below the mouth, ``"low"`` from the brows to the jaw line.
     degraded_px : float
         Pixels across the face that the source is first reduced to, as a low-resolution decoder
         would put it out; 0 leaves it as it is.

@@ -140,17 +140,18 @@ def plot_learning_curve(log):
     matplotlib.figure.Figure
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    for column, name in (("loss", "training"), ("val_loss", "validation")):
-        sns.lineplot(log, x="images", y=column, marker="o", ax=left, label=name)
-    left.set(xlabel="training images seen", ylabel="binary cross-entropy", yscale="log")
+    losses = {"loss": "training", "val_loss": "validation"}
+    for (column, name), colour in zip(losses.items(), PALETTE, strict=False):
+        sns.lineplot(log, x="images", y=column, marker="o", ax=left, label=name, color=colour)
+    left.set(xlabel="training images seen", ylabel="binary cross-entropy", ylim=(0, None))
     names = {
         "accuracy": "training accuracy",
         "val_accuracy": "validation accuracy",
         "val_auc": "validation AUC",
         "val_auc_batch_statistics": "validation AUC, batch statistics",
     }
-    for column, name in names.items():
-        sns.lineplot(log, x="images", y=column, marker="o", ax=right, label=name)
+    for (column, name), colour in zip(names.items(), PALETTE, strict=False):
+        sns.lineplot(log, x="images", y=column, marker="o", ax=right, label=name, color=colour)
     right.set(xlabel="training images seen", ylabel="score", ylim=(0.4, 1.02))
     right.legend(fontsize=7, loc="lower right")
     return figure
@@ -197,10 +198,11 @@ def plot_roc(answers):
     """
     figure, axis = plt.subplots(figsize=(4, 3.6), layout="constrained")
     axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="guessing")
-    for name, (labels, scores) in answers.items():
+    for (name, (labels, scores)), colour in zip(answers.items(), PALETTE, strict=False):
         false_positives, true_positives, _ = roc_curve(labels, scores)
         area = np.trapezoid(true_positives, false_positives)
-        axis.plot(false_positives, true_positives, label=f"{name}: area {area:.2f}")
+        label = f"{name}: area {area:.2f}"
+        axis.plot(false_positives, true_positives, color=colour, label=label)
     axis.set(xlabel="real faces called fake", ylabel="fakes found")
     axis.legend(fontsize=8, loc="lower right")
     return figure
