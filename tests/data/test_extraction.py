@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import av
 import nbclient
 import nbformat
 import numpy as np
@@ -260,6 +261,20 @@ def test_200_damaged_videos_end_in_reasons(tmp_path, capfd):
     bar = re.compile(r"\s*\d+%\|.*video.*")
     leaked = [line for line in re.split(r"[\r\n]", err) if line.strip() and not bar.match(line)]
     assert leaked == []
+
+
+@pytest.mark.parametrize("kept", [0, 5, 11])
+def test_a_video_cut_between_two_frames_is_truncated(tmp_path, kept):
+    """No frame is damaged, there are only fewer than the header promises."""
+    path = tiny.encode(tmp_path / "a.mp4", tiny.moving(tiny.portrait(1)[0], 12), faststart=True)
+    with av.open(str(path)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: starts[kept]])
+    reason = f"truncated or damaged: {kept} of 12 frames can be decoded"
+    with pytest.raises(Unreadable, match=reason):
+        list(read_frames(path, spaced_frames(count_frames(path), 2)))
+    with pytest.raises(Unreadable, match=reason):
+        list(read_frames(path, [0]))
 
 
 def test_masks_and_twins_that_cannot_be_read_are_told(tmp_path):
