@@ -9,6 +9,7 @@ _HOME = {  # loaded when first asked for: reading a catalogue needs neither dlib
     "split_by_video": "dfd",
     "split_by_frame": "dfd",
     "sampling_rates": "dfd",
+    "make_clips": "clips",
     "extract_faces": "extraction",
     "load_faces": "dataset",
 }
