@@ -1,11 +1,11 @@
 """Training Xception from scratch, resumable after a kill, on any Keras backend (03_training)."""
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import platform
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -579,7 +579,8 @@ class _Run:
                 "python": platform.python_version(),
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),
-                keras.backend.backend(): _backend_version(),
+                # The module knows, whatever the package is called that it came with.
+                keras.backend.backend(): sys.modules[keras.backend.backend()].__version__,
                 "numpy": np.__version__,
             },
         }
@@ -593,7 +594,3 @@ def _counts(faces):
         }
         for label, name in enumerate(("real", "fake"))
     }
-
-
-def _backend_version():
-    return importlib.metadata.version(keras.backend.backend())
