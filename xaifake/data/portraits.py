@@ -16,14 +16,12 @@ import pandas as pd
 from xaifake.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "assets" / "portraits"
-SPLITS = ("train", "validation", "test")
 
 # Indices into the 68 landmarks (counted from 0).
 JAW = np.arange(0, 17)
 BROWS = np.arange(17, 27)
 NOSE = np.arange(27, 36)
 EYES = np.arange(36, 48)
-MOUTH = np.arange(48, 68)
 OUTER_LIPS = np.arange(48, 60)
 
 
