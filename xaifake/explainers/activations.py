@@ -1,0 +1,202 @@
+"""What the layers of a detector see: activations and their statistics (chapter 04_activations)."""
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from xaifake.errors import UserError
+from xaifake.explainers.graph import as_functional, find_layer
+from xaifake.explainers.question import RANGE, as_floats
+from xaifake.progress import progress_bar
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def activations(model, images, layer, batch_size=32, value_range=RANGE, progress=True):
+    """Return what a layer answers to some pictures.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or Sequential.
+    images : numpy.ndarray, (N, H, W, C)
+        uint8 from 0 to 255, or floats in `value_range`.
+    layer : str
+        The layer's name, such as "block2_sepconv2_act".
+    batch_size : int
+        Pictures at a time.
+    value_range : (float, float)
+        What black and white are to the model.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+
+    Returns
+    -------
+    numpy.ndarray of float32, (N, h, w, channels) for a layer with maps
+
+    Raises
+    ------
+    UserError
+        If there is no such layer, or the pictures do not fit the model.
+    """
+    model = as_functional(model)
+    tensor = find_layer(model, layer).output
+    images = as_floats(images, model.input_shape[1:], value_range)
+    batches = _run([tensor], model, images, batch_size, progress)
+    return np.concatenate([maps for (maps,) in batches])
+
+
+def map_layers(model):
+    """Return the names of the layers that return maps out of a ReLU, from the first to the last."""
+    model = as_functional(model)
+    relus = (keras.activations.relu, keras.activations.relu6)
+    return [
+        layer.name
+        for layer in model.layers
+        if (getattr(layer, "activation", None) in relus or isinstance(layer, keras.layers.ReLU))
+        and len(layer.output.shape) == 4
+    ]
+
+
+def _run(tensors, model, images, batch_size, progress):
+    """Yield lists of arrays, one a tensor, for each batch of pictures."""
+    part = keras.Model(model.inputs[0], tensors)
+    starts = range(0, len(images), batch_size)
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
+        answers = keras.tree.flatten(part(images[first : first + batch_size], training=False))
+        yield [answer.numpy() for answer in answers]
+
+
+def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=True):
+    """Measure how a network's maps change with depth.
+
+    Parameters
+    ----------
+    model, images, batch_size, value_range, progress
+        As in `activations`; at least two pictures.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each of `map_layers`: `layer`, `height`, `width`, `channels`; `never_active`,
+        the share of its channels that are 0 at every place of every picture; `silent`, the mean
+        share of its channels that are 0 all over one picture; `active_places`, the share of all
+        its values that are above 0; `similarity`, the mean over channels of the absolute
+        correlation over places between the channel and the picture's luminance, reduced to the
+        layer's size; and `similarity_other`, the same with the next picture's luminance: what
+        comes of few places, and of any two faces being alike.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two pictures or no layer with maps.
+    """
+    model = as_functional(model)
+    images = as_floats(images, model.input_shape[1:], value_range)
+    names = map_layers(model)
+    if len(images) < 2 or not names:
+        raise UserError(
+            f"{len(images)} pictures and {len(names)} layers with maps: give at least 2 pictures "
+            "and a model with ReLUs."
+        )
+    tensors = [model.get_layer(name).output for name in names]
+    grey = images @ LUMINANCE if images.shape[3] == 3 else images.mean(axis=3)
+    depth = [_Depth(tensor.shape[3]) for tensor in tensors]
+    first = 0
+    for batch in _run(tensors, model, images, batch_size, progress):
+        own = np.arange(first, first + len(batch[0]))
+        first += len(own)
+        for maps, layer in zip(batch, depth, strict=True):
+            layer.add(maps, grey[own], grey[(own + 1) % len(grey)])
+    sizes = [dict(zip(("height", "width", "channels"), t.shape[1:], strict=True)) for t in tensors]
+    rows = [
+        {"layer": name, **size, **layer.summary(len(images))}
+        for name, size, layer in zip(names, sizes, depth, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+class _Depth:
+    """Sums over pictures for one layer."""
+
+    def __init__(self, channels):
+        self.ever = np.zeros(channels, dtype=bool)
+        self.silent, self.places, self.own, self.other = 0.0, 0.0, 0.0, 0.0
+
+    def add(self, maps, grey, other):
+        active = maps > 0
+        speaks = active.any(axis=(1, 2))
+        self.ever |= speaks.any(axis=0)
+        self.silent += (~speaks).mean(axis=1).sum()
+        self.places += active.mean(axis=(1, 2, 3)).sum()
+        for picture, mine, another in zip(maps, grey, other, strict=True):
+            columns = _standardise(picture.reshape(-1, picture.shape[2]))
+            self.own += _mean_correlation(columns, _reduce(mine, picture.shape[:2]))
+            self.other += _mean_correlation(columns, _reduce(another, picture.shape[:2]))
+
+    def summary(self, n):
+        return {
+            "never_active": 1 - self.ever.mean(),
+            "silent": self.silent / n,
+            "active_places": self.places / n,
+            "similarity": self.own / n,
+            "similarity_other": self.other / n,
+        }
+
+
+def _reduce(picture, shape):
+    return cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _standardise(columns):
+    columns = columns - columns.mean(axis=0)
+    norm = np.sqrt((columns**2).sum(axis=0))
+    return columns[:, norm > 0] / norm[norm > 0]
+
+
+def _mean_correlation(columns, picture):
+    """Mean absolute correlation of a picture with standardised columns; constant ones are out."""
+    if not columns.shape[1]:
+        return 0.0
+    return np.abs(_standardise(picture.reshape(-1, 1)).T @ columns).mean()
+
+
+def class_differences(model, images, labels, layer, **options):
+    """Tell which channels of a layer differ between real and fake faces.
+
+    Parameters
+    ----------
+    model, images, layer
+        As in `activations`, whose other parameters may follow.
+    labels : array of int, (N,)
+        1 is fake, 0 real.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a channel, those that differ most first: `channel`, `real` and `fake` (its mean
+        over places and pictures), and `auc`, the chance that a fake's mean over places is larger
+        than a real face's (0.5 for a channel that cannot tell them apart). With many channels the
+        first of the list differ by luck as well: look at them again on other people.
+
+    Raises
+    ------
+    UserError
+        If one of the two classes is missing.
+    """
+    labels = np.asarray(labels)
+    means = activations(model, images, layer, **options)
+    means = means.reshape(len(means), -1, means.shape[-1]).mean(axis=1)
+    real, fake = means[labels == 0], means[labels == 1]
+    if not len(real) or not len(fake):
+        raise UserError(f"{len(real)} real and {len(fake)} fake faces: give some of both.")
+    ranks = rankdata(np.concatenate([fake, real]), axis=0)[: len(fake)]
+    # Mann and Whitney's statistic over the number of pairs is the area under the ROC curve.
+    auc = (ranks.sum(axis=0) - len(fake) * (len(fake) + 1) / 2) / (len(fake) * len(real))
+    table = pd.DataFrame(
+        {"channel": range(len(auc)), "real": real.mean(0), "fake": fake.mean(0), "auc": auc}
+    )
+    order = np.argsort(-np.abs(auc - 0.5), kind="stable")
+    return table.iloc[order].reset_index(drop=True)

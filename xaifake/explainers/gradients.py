@@ -1,0 +1,267 @@
+"""Explanations by the gradient of the logit (chapter 07_gradients).
+
+All of them run eagerly on the Keras 3 model and take a `Question`, which `xaifake.explain` makes.
+Each returns relevance, float32 (N, H, W, 3), and a dict of columns for the report.
+"""
+
+from weakref import WeakKeyDictionary
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from xaifake.errors import UserError
+from xaifake.explainers.graph import find_layer
+from xaifake.explainers.question import as_floats
+from xaifake.progress import progress_bar
+
+RELUS = {keras.activations.relu, keras.activations.relu6}
+_guided = WeakKeyDictionary()
+
+
+def gradient(question, batch_size=32, progress=True):
+    """Return the gradient of the logit with respect to the picture (Simonyan et al. 2014).
+
+    Parameters
+    ----------
+    question : Question
+    batch_size : int
+        Pictures at a time.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+        How much the logit rises for a rise of each value; says nothing of how far it is raised.
+    report : dict of str to array
+        `logit` of the class asked for.
+    """
+    return _map_batches(question, question.logit, batch_size, progress)
+
+
+def input_t_gradient(question, batch_size=32, progress=True):
+    """Return the picture times the gradient of the logit (Shrikumar et al. 2017).
+
+    It depends on which colour the model's range calls 0, here mid-grey. For a network of linear
+    layers and ReLUs without biases it sums to the logit and equals LRP's z rule.
+
+    Parameters and returns are those of `gradient`.
+    """
+    relevance, report = gradient(question, batch_size, progress)
+    return question.images * relevance, report
+
+
+def integrated_gradients(question, batch_size=32, progress=True, steps=64, baseline=None):
+    """Return Integrated Gradients (Sundararajan et al. 2017, equation 1).
+
+    The integral over the straight path from the baseline to the picture is taken by the midpoint
+    rule: the gradient at (k - 1/2) / steps of the way for k = 1 ... steps. The map sums to the
+    difference of the two logits up to an error that falls with the number of steps.
+
+    Parameters
+    ----------
+    question, batch_size, progress
+        As in `gradient`; the batch counts points on paths.
+    steps : int
+        Points on each path.
+    baseline : numpy.ndarray, optional
+        Where the paths start: pictures like the ones explained, one for all or one for each (the
+        real twins, for instance). The middle of the model's range, a grey picture, if not given.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+    report : dict of str to array
+        `logit`, `logit_baseline` and `completeness_error`: how far the map's sum is from their
+        difference, as a share of that difference.
+
+    Raises
+    ------
+    UserError
+        If `steps` is below 1 or the baseline fits neither one picture nor all.
+    """
+    if steps < 1:
+        raise UserError(f"steps={steps}: Integrated Gradients needs at least one step.")
+    start = _as_baseline(question, baseline)
+    mean = _path_mean(question, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
+    relevance = ((question.images - start) * mean).astype(np.float32)
+    logit = _logits(question, question.images, batch_size)
+    logit_baseline = _logits(question, start, batch_size)
+    difference = logit - logit_baseline
+    error = np.abs(relevance.sum((1, 2, 3), dtype=np.float64) - difference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = error / np.abs(difference)
+    report = {"logit": logit, "logit_baseline": logit_baseline, "completeness_error": error}
+    return relevance, report
+
+
+def _as_baseline(question, baseline):
+    """Return the starting picture of each path."""
+    if baseline is None:
+        return np.full_like(question.images, sum(question.value_range) / 2)
+    baseline = np.asarray(baseline)
+    if baseline.ndim == 3:
+        baseline = baseline[None]
+    if len(baseline) not in (1, len(question.images)):
+        raise UserError(
+            f"{len(baseline)} baselines for {len(question.images)} pictures: give one for all, or "
+            "one for each."
+        )
+    start = as_floats(baseline, question.images.shape[1:], question.value_range)
+    return np.broadcast_to(start, question.images.shape)
+
+
+def _path_mean(question, start, alphas, batch_size, progress):
+    """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
+    total = np.zeros(question.images.shape)
+    points = np.arange(len(start) * len(alphas))
+    bar = range(0, len(points), batch_size)
+    for first in progress_bar(bar, show=progress, delay=3, unit="batch", desc="path"):
+        picture, step = np.divmod(points[first : first + batch_size], len(alphas))
+        way = alphas[step].astype(np.float32)[:, None, None, None]
+        here = start[picture] + way * (question.images[picture] - start[picture])
+        slope, _ = _slope(question.logit, here)
+        np.add.at(total, picture, slope)
+    return total / len(alphas)
+
+
+def guided_backprop(question, batch_size=32, progress=True):
+    """Return Guided Backpropagation (Springenberg et al. 2015).
+
+    The gradient, with the negative part of what flows back cut off at each ReLU.
+
+    Parameters and returns are those of `gradient`.
+
+    Raises
+    ------
+    UserError
+        If the model has no ReLU, or activations of another kind, for which it is not defined.
+    """
+    model = _guided_copy(question.model)
+
+    def logit(images):
+        return question.sign * model(images, training=False)[:, question.index]
+
+    return _map_batches(question, logit, batch_size, progress)
+
+
+def _guided_copy(model):
+    """Return a copy of the model whose ReLUs pass only positive gradients."""
+    if model not in _guided:
+        _check_relus(model)
+        _guided[model] = keras.models.clone_model(model, clone_function=_guided_layer)
+    _guided[model].set_weights(model.get_weights())
+    return _guided[model]
+
+
+def _check_relus(model):
+    activations = {getattr(layer, "activation", keras.activations.linear) for layer in model.layers}
+    others = activations - RELUS - {keras.activations.linear}
+    if others:
+        names = ", ".join(sorted(getattr(f, "__name__", str(f)) for f in others))
+        raise UserError(f"Guided Backprop is defined for ReLUs alone, and this model has {names}.")
+    if not activations & RELUS and not any(isinstance(x, keras.layers.ReLU) for x in model.layers):
+        raise UserError("Guided Backprop changes the gradient at ReLUs, and this model has none.")
+
+
+def _guided_layer(layer):
+    if isinstance(layer, keras.layers.ReLU):
+        return keras.layers.Activation(_guide(layer.call), name=layer.name)
+    copy = type(layer).from_config(layer.get_config())
+    if getattr(layer, "activation", None) in RELUS:
+        copy.activation = _guide(layer.activation)
+    return copy
+
+
+def _guide(activation):
+    @tf.custom_gradient
+    def guided(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = activation(x)
+        return y, lambda upstream: tape.gradient(y, x, tf.nn.relu(upstream))
+
+    return guided
+
+
+def grad_cam(question, batch_size=32, progress=True, layer=None):
+    """Return Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
+
+    The layer's channels, weighted by their mean gradient, summed, without the negative part, and
+    enlarged to the picture by bilinear interpolation. The map has the layer's own coarse grid, is
+    never negative, and its sum has no meaning; a third of it stands in each colour channel.
+
+    Parameters
+    ----------
+    question, batch_size, progress
+        As in `gradient`.
+    layer : str, optional
+        Name of a layer that returns maps; the last one if not given.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+    report : dict of str to array
+        `logit` of the class asked for.
+
+    Raises
+    ------
+    UserError
+        If there is no such layer or it returns no maps.
+    """
+    model = question.model
+    layer = find_layer(model, layer) if layer is not None else _last_maps(model)
+    if len(layer.output.shape) != 4:
+        raise UserError(
+            f"The layer {layer.name!r} returns {tuple(layer.output.shape)}, and Grad-CAM needs "
+            "maps (N, h, w, channels)."
+        )
+    split = keras.Model(model.inputs[0], [layer.output, model.output])
+    height, width, channels = question.images.shape[1:]
+
+    def explain(images):
+        with tf.GradientTape() as tape:
+            maps, logits = split(images, training=False)
+            logit = question.sign * logits[:, question.index]
+        weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
+        cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+        cam = tf.image.resize(cam, (height, width)) / channels
+        return np.repeat(cam.numpy(), channels, axis=-1), logit.numpy()
+
+    return _collect(question, explain, batch_size, progress)
+
+
+def _last_maps(model):
+    found = [layer for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
+    if len(found) < 2:
+        raise UserError("Grad-CAM needs a layer with maps (N, h, w, channels); there is none.")
+    return found[-1]
+
+
+def _slope(logit, images):
+    """Return the gradient of a logit with respect to pictures, and the logit, as arrays."""
+    images = tf.convert_to_tensor(images)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        value = logit(images)
+    return tape.gradient(value, images).numpy(), value.numpy()
+
+
+def _map_batches(question, logit, batch_size, progress):
+    return _collect(question, lambda images: _slope(logit, images), batch_size, progress)
+
+
+def _collect(question, explain, batch_size, progress):
+    """Run a function from pictures to (relevance, logits) over batches."""
+    answers = []
+    bar = range(0, len(question.images), batch_size)
+    for first in progress_bar(bar, show=progress, delay=3, unit="batch"):
+        answers.append(explain(question.images[first : first + batch_size]))
+    relevance, logits = (np.concatenate(part) for part in zip(*answers, strict=True))
+    return relevance, {"logit": logits}
+
+
+def _logits(question, images, batch_size):
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([question.logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -1,0 +1,235 @@
+"""The paper's own library, iNNvestigate, on today's TensorFlow (chapter 06_lrp).
+
+iNNvestigate 2.1.2 (Alber et al. 2019) was written for the Keras inside TensorFlow 1 and 2.6 to
+2.14, and for graphs without eager execution. It runs in a worker process that has both; weights
+travel to it from the Keras 3 model, maps travel back, and nothing changes in the caller's process.
+
+Its rules are what the paper shows, not what is right: on separable convolutions the alpha-beta
+rules split each kernel by its sign instead of the product of both, and since version 2.0 batch
+norm is replaced by another map.
+"""
+
+import atexit
+import hashlib
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from xaifake.errors import UserError
+from xaifake.explainers.graph import nodes
+from xaifake.progress import progress_bar
+
+METHODS = (
+    *("gradient", "gradient.baseline", "input_t_gradient", "deconvnet", "guided_backprop"),
+    *("integrated_gradients", "smoothgrad", "lrp", "lrp.z", "lrp.epsilon", "lrp.w_square"),
+    *("lrp.flat", "lrp.alpha_beta", "lrp.alpha_2_beta_1", "lrp.alpha_2_beta_1_IB"),
+    *("lrp.alpha_1_beta_0", "lrp.alpha_1_beta_0_IB", "lrp.z_plus", "lrp.z_plus_fast"),
+    *("lrp.sequential_preset_a", "lrp.sequential_preset_b", "lrp.sequential_preset_a_flat"),
+    *("lrp.sequential_preset_b_flat", "lrp.sequential_preset_b_flat_until_idx"),
+    *("deep_taylor", "deep_taylor.bounded"),
+)
+# These take 64 variants of each picture through the network at once.
+REPEATING = ("integrated_gradients", "smoothgrad")
+ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",  # tf.keras becomes tf_keras, in the worker alone
+    "CUDA_VISIBLE_DEVICES": "-1",  # the caller's TensorFlow has taken the GPU's memory already
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+WORKER = Path(__file__).with_name("innvestigate_worker.py")
+INSTALL = "python -m pip install --no-deps --ignore-requires-python innvestigate==2.1.2"
+# What iNNvestigate knows, and by which settings; the rest of a layer's settings does not matter
+# for an answer. (It refuses the layer ReLU, but not an activation relu.)
+_SIZES = ("pool_size", "strides", "padding")
+_CONVOLUTION = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
+_SETTINGS = {
+    "Activation": ("activation",),
+    "Add": (),
+    "AveragePooling2D": _SIZES,
+    "BatchNormalization": ("axis", "epsilon", "center", "scale"),
+    "Concatenate": ("axis",),
+    "Conv2D": ("filters", "groups", *_CONVOLUTION),
+    "Dense": ("units", "activation", "use_bias"),
+    "DepthwiseConv2D": ("depth_multiplier", *_CONVOLUTION),
+    "Dropout": ("rate",),
+    "Flatten": (),
+    "GlobalAveragePooling2D": ("keepdims",),
+    "MaxPooling2D": _SIZES,
+    "SeparableConv2D": ("filters", "depth_multiplier", *_CONVOLUTION),
+    "ZeroPadding2D": ("padding",),
+}
+_worker = None
+
+
+class Refused(Exception):
+    """What iNNvestigate says when it does not take a model or an option."""
+
+
+def explain_innvestigate(question, method, batch_size=16, progress=True, **options):
+    """Run one of iNNvestigate's methods.
+
+    The first map of a method takes the time that building its graph takes: for Xception 10 to 60
+    seconds. Its analyzer is kept for further calls with the same model and options.
+
+    Parameters
+    ----------
+    question : Question
+    method : str
+        One of `METHODS`.
+    batch_size : int
+        Pictures at a time.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+    **options
+        iNNvestigate's own, such as ``epsilon=1e-2``, ``alpha=3, beta=2``, ``steps=128`` or
+        ``rule="Z"``; names, numbers and tuples of them. ``seed`` (0) is that of ``smoothgrad``.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+    report : dict of str to array
+        `logit` of the class asked for.
+
+    Raises
+    ------
+    UserError
+        If iNNvestigate is not installed, or does not take this model, method or option.
+    """
+    layers = describe(question)
+    name = fingerprint(layers)
+    if not _call("knows", name):
+        _call("put", name, layers)
+    answers, logits = [], []
+    if method in REPEATING:
+        batch_size = 1
+    bar = range(0, len(question.images), batch_size)
+    for first in progress_bar(bar, show=progress, delay=3, unit="batch", desc=method):
+        images = question.images[first : first + batch_size]
+        anew = method == "smoothgrad" and first == 0  # so that its noise starts from the seed
+        try:
+            answer = _call("analyze", name, method, options, images, question.index, anew)
+        except Refused as error:
+            raise UserError(_refusal(method, options, str(error))) from None
+        answers.append(answer)
+        logits.append(question.logit(images).numpy())
+    return np.concatenate(answers), {"logit": np.concatenate(logits)}
+
+
+def _refusal(method, options, reason):
+    given = f" with {options}" if options else ""
+    return f"iNNvestigate cannot run {method}{given} on this model. It says: {reason}"
+
+
+def describe(question):
+    """Describe a model as the worker builds it.
+
+    Parameters
+    ----------
+    question : Question
+        The negative logit is asked for by a last layer with negated weights.
+
+    Returns
+    -------
+    list of (str, dict, list of str, list of numpy.ndarray)
+        Class, settings, names of the inputs, and weights of each layer.
+
+    Raises
+    ------
+    UserError
+        If the model has layers that iNNvestigate does not know.
+    """
+    found = []
+    for node in nodes(question.model):
+        kind, config = _describe_layer(node.layer)
+        weights = [np.asarray(weight, dtype=np.float32) for weight in node.layer.get_weights()]
+        found.append((kind, config, node.inputs, weights))
+    kind, config, inputs, weights = found[-1]
+    if question.sign < 0:
+        if kind != "Dense":
+            raise UserError(
+                "iNNvestigate can explain 'real' only of a model that ends in a Dense layer, and "
+                f"this one ends in {kind}: explain 'fake'."
+            )
+        found[-1] = kind, config, inputs, [-weight for weight in weights]
+    return found
+
+
+def _describe_layer(layer):
+    if isinstance(layer, keras.layers.InputLayer):
+        return "InputLayer", {"name": layer.name, "shape": layer.batch_shape[1:]}
+    config, kind = layer.get_config(), type(layer).__name__
+    if kind == "ReLU" and config["max_value"] is None and not config["negative_slope"]:
+        return "Activation", {"name": layer.name, "activation": "relu"}
+    if kind not in _SETTINGS or not type(layer).__module__.startswith("keras."):
+        raise UserError(
+            f"iNNvestigate has no {kind} (layer {layer.name!r}). It takes "
+            f"{', '.join(_SETTINGS)} and ReLU."
+        )
+    settings = {name: config[name] for name in _SETTINGS[kind] if name in config}
+    if not isinstance(settings.get("activation", ""), str):
+        raise UserError(f"iNNvestigate does not know the activation of the layer {layer.name!r}.")
+    return kind, {"name": layer.name, **settings}
+
+
+def fingerprint(layers):
+    """Return a short text that is the same for the same layers with the same weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    for kind, config, inputs, weights in layers:
+        digest.update(repr((kind, config, inputs)).encode())
+        for weight in weights:
+            digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
+
+
+def _call(function, *arguments):
+    """Run one of the worker's functions; the process is started when it is first needed."""
+    global _worker
+    if importlib.util.find_spec("innvestigate") is None:
+        raise UserError(f"The package innvestigate is not installed: run\n  {INSTALL}")
+    if _worker is None or _worker.poll() is not None:
+        _worker = _start()
+    try:
+        pickle.dump((function, arguments), _worker.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+        _worker.stdin.flush()
+        kind, value = pickle.load(_worker.stdout)
+    except (EOFError, BrokenPipeError) as error:
+        _stop()
+        raise UserError(
+            "The process with iNNvestigate has ended, perhaps for want of memory (Xception needs "
+            "2 to 6 GB there): call again with a smaller batch_size."
+        ) from error
+    except BaseException:  # interrupted: the answer to this request must not meet the next one
+        _stop()
+        raise
+    if kind == "refused":
+        raise Refused(value)
+    if kind == "failed":
+        raise RuntimeError(f"The process with iNNvestigate failed:\n{value}")
+    return value
+
+
+def _start():
+    # -P: otherwise this folder's innvestigate.py would hide the package of that name.
+    return subprocess.Popen(
+        [sys.executable, "-P", WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | ENVIRONMENT,
+        start_new_session=True,  # an interrupt in a notebook is for the notebook alone
+    )
+
+
+@atexit.register
+def _stop():
+    """End the worker, if there is one."""
+    global _worker
+    if _worker is not None:
+        _worker.kill()
+        _worker.wait()
+        _worker = None

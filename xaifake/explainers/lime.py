@@ -1,0 +1,266 @@
+"""LIME: a linear model of the detector around one picture (chapter 05_lime).
+
+The `lime` package does the sampling and the fit (Ribeiro et al. 2016; the paper's equations 1 and
+2). Around it: segments count from 0, the detector's one probability is given as two, each
+picture gets its own seeded explainer, and perturbed pictures go to the network in large batches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from lime.lime_image import LimeImageExplainer
+from scipy.ndimage import gaussian_filter
+from skimage.segmentation import felzenszwalb, quickshift, slic
+
+from xaifake.errors import UserError
+from xaifake.explainers.question import as_floats
+from xaifake.progress import progress_bar
+
+# Settings that cut a face of 128 x 128 pixels into about 50 segments; quickshift's are lime's own.
+SEGMENTATIONS = {
+    "quickshift": lambda image: quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=0),
+    "slic": lambda image: slic(image, n_segments=50, compactness=10, start_label=0),
+    "felzenszwalb": lambda image: felzenszwalb(image, scale=50, sigma=0.5, min_size=80),
+}
+FILLS = ("mean", "grey", "blur")
+BLUR_SHARE = 1 / 12  # of the picture's side: no feature of a face survives
+KERNEL_WIDTH = 0.25  # lime's own
+
+
+@dataclass
+class Surrogate:
+    """LIME's linear model around one picture.
+
+    Attributes
+    ----------
+    weights : numpy.ndarray of float, (S,)
+        How much the probability of the target rises with each segment.
+    intercept : float
+        Its answer with every segment hidden.
+    r2 : float
+        Weighted share of the variance over the perturbed pictures that it explains.
+    prediction : float
+        Its answer for the picture itself.
+    probability : float
+        The detector's.
+    """
+
+    weights: np.ndarray
+    intercept: float
+    r2: float
+    prediction: float
+    probability: float
+
+
+def explain_lime(
+    question,
+    batch_size=64,
+    progress=True,
+    segmentation="quickshift",
+    num_samples=1000,
+    fill="mean",
+    seed=0,
+):
+    """Return LIME's weight of each segment, spread evenly over the segment's pixels.
+
+    Parameters
+    ----------
+    question : Question
+    batch_size : int
+        Perturbed pictures at a time.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+    segmentation : str or numpy.ndarray
+        "quickshift" (as in the paper's library), "slic", "felzenszwalb", or the segments
+        themselves, int (H, W) for all pictures or (N, H, W).
+    num_samples : int
+        Perturbed pictures for each picture explained, itself included.
+    fill : str or numpy.ndarray
+        What a hidden segment shows: "mean" (its mean colour, as in the paper's library), "grey",
+        "blur" (the picture blurred), or pictures like the ones explained, one for all or one for
+        each: with their real twins, no fill can look forged itself.
+    seed : int
+        Of the perturbations. The same seed gives a picture the same map, alone or among others.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+        In all pixels and colours of a segment together its weight: how much it raises the
+        probability of the target.
+    report : dict of str to array
+        `logit`; `segments`, their number; `r2`, the surrogate's weighted coefficient of
+        determination; `prediction_gap`, its answer for the picture less the detector's.
+
+    Raises
+    ------
+    UserError
+        If an option is of the wrong kind or shape.
+    """
+    if num_samples < 2:
+        raise UserError(f"num_samples={num_samples}: LIME needs some hundred, and 2 at least.")
+    segments = segment(question, segmentation)
+    fills = make_fills(question, fill)
+    relevance = np.empty_like(question.images)
+    columns = {"segments": [], "r2": [], "prediction_gap": []}
+    probability = _classifier(question, batch_size)
+    bar = zip(question.images, segments, fills, strict=True)
+    bar = progress_bar(
+        bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
+    )
+    for number, (image, labels, filled) in enumerate(bar):
+        found = fit_surrogate(probability, image, labels, filled, num_samples, seed, batch_size)
+        share = found.weights / (np.bincount(labels.ravel()) * image.shape[2])
+        relevance[number] = share[labels][..., None]
+        columns["segments"].append(len(found.weights))
+        columns["r2"].append(found.r2)
+        columns["prediction_gap"].append(found.prediction - found.probability)
+    logit = np.concatenate([question.logit(image[None]).numpy() for image in question.images])
+    return relevance, {"logit": logit, **{name: np.array(v) for name, v in columns.items()}}
+
+
+def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, batch_size=64):
+    """Fit LIME's linear model around one picture (the paper's equations 1 and 2).
+
+    Parameters
+    ----------
+    classify : callable
+        From pictures (B, H, W, C) to the probability (B,) of the class asked about.
+    image : numpy.ndarray of float, (H, W, C)
+    segments : numpy.ndarray of int, (H, W)
+        0, 1, ... without gaps.
+    fill : numpy.ndarray of float, (H, W, C)
+        What hidden segments show.
+    num_samples, seed, batch_size : int
+        As in `explain_lime`.
+
+    Returns
+    -------
+    Surrogate
+    """
+    explainer = _FastExplainer(
+        kernel_width=KERNEL_WIDTH, feature_selection="none", random_state=seed
+    )
+
+    def both(pictures):
+        probability = np.asarray(classify(pictures), dtype=np.float64)
+        return np.stack([1 - probability, probability], axis=1)
+
+    found = explainer.explain_instance(
+        image, both, labels=(1,), top_labels=None, hide_color=fill, num_samples=num_samples,
+        batch_size=batch_size, segmentation_fn=lambda _: segments, random_seed=seed,
+    )  # fmt: skip
+    weights = np.zeros(segments.max() + 1)
+    for number, weight in found.local_exp[1]:
+        weights[number] = weight
+    return Surrogate(
+        weights, found.intercept[1], found.score, found.local_pred[0], explainer.probability
+    )
+
+
+class _FastExplainer(LimeImageExplainer):
+    """lime's explainer; makes perturbed pictures by indexing instead of a loop over segments."""
+
+    def data_labels(self, image, fudged_image, segments, classifier_fn, num_samples, batch_size=10):
+        """Draw what lime draws, and return the draws and the answers, (S, n) and (S, 2)."""
+        shape = num_samples, segments.max() + 1
+        data = self.random_state.randint(0, 2, shape[0] * shape[1]).reshape(shape)
+        data[0] = 1
+        labels = []
+        for first in range(0, num_samples, batch_size):
+            shown = data[first : first + batch_size].astype(bool)[:, segments]
+            labels.append(classifier_fn(np.where(shown[..., None], image, fudged_image)))
+        labels = np.concatenate(labels)
+        self.probability = labels[0, 1]
+        return data, labels
+
+
+def _classifier(question, batch_size):
+    """Return a function from pictures to the probability of the target."""
+
+    def probability(images):
+        # A short last batch is filled up: a new shape would cost more than the pictures.
+        full = np.resize(images, (batch_size, *images.shape[1:]))
+        logits = question.model.predict_on_batch(full)[: len(images)]
+        if logits.shape[1] > 1:
+            return tf.nn.softmax(logits).numpy()[:, question.index]
+        return tf.sigmoid(question.sign * logits[:, 0]).numpy()
+
+    return probability
+
+
+def segment(question, segmentation):
+    """Cut pictures into segments.
+
+    Parameters
+    ----------
+    question : Question
+    segmentation : str or numpy.ndarray
+        As in `explain_lime`.
+
+    Returns
+    -------
+    numpy.ndarray of int, (N, H, W)
+        Each picture's segments are counted from 0 without gaps.
+
+    Raises
+    ------
+    UserError
+        If the segmentation is unknown or does not fit the pictures.
+    """
+    shape = question.images.shape[:3]
+    if isinstance(segmentation, str):
+        if segmentation not in SEGMENTATIONS:
+            raise UserError(
+                f"No segmentation {segmentation!r}: give {', '.join(SEGMENTATIONS)}, or an array "
+                f"of whole numbers of shape {shape[1:]}."
+            )
+        cut, (low, high) = SEGMENTATIONS[segmentation], question.value_range
+        # The algorithms convert to Lab and expect colours from 0 to 1.
+        pictures = np.clip((question.images.astype(np.float64) - low) / (high - low), 0, 1)
+        found = np.stack([cut(picture) for picture in pictures])
+    else:
+        found = np.asarray(segmentation)
+        if found.shape not in (shape, shape[1:]) or found.dtype.kind not in "iu":
+            raise UserError(
+                f"Segments of shape {found.shape} and type {found.dtype}: give whole numbers of "
+                f"shape {shape[1:]} or {shape}."
+            )
+        found = np.broadcast_to(found, shape)
+    return np.stack([np.unique(s, return_inverse=True)[1].reshape(s.shape) for s in found])
+
+
+def make_fills(question, fill):
+    """Return what hidden segments show.
+
+    Parameters
+    ----------
+    question : Question
+    fill : str or numpy.ndarray
+        As in `explain_lime`.
+
+    Returns
+    -------
+    list of numpy.ndarray of float32, (H, W, C), or None for the segment's mean colour
+
+    Raises
+    ------
+    UserError
+        If the fill is unknown or does not fit the pictures.
+    """
+    images = question.images
+    if not isinstance(fill, str):
+        fill = np.asarray(fill)
+        fill = fill[None] if fill.ndim == 3 else fill
+        if len(fill) not in (1, len(images)):
+            raise UserError(f"{len(fill)} fills for {len(images)} pictures: give one, or one each.")
+        floats = as_floats(fill, images.shape[1:], question.value_range)
+        return list(np.broadcast_to(floats, images.shape))
+    if fill == "mean":
+        return [None] * len(images)
+    if fill == "grey":
+        return list(np.full_like(images, sum(question.value_range) / 2))
+    if fill == "blur":
+        sigma = BLUR_SHARE * images.shape[1]
+        return list(gaussian_filter(images, (0, sigma, sigma, 0)))
+    raise UserError(f"No fill {fill!r}: give {', '.join(FILLS)}, or pictures.")

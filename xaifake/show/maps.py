@@ -1,0 +1,158 @@
+"""Heatmaps beside their pictures, grids of channels, and pictures cut into segments.
+
+Red speaks for the class that was asked about, blue against it, white for nothing: a scale that
+does not depend on telling red from green. Nothing is normalised before it gets here.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from skimage.segmentation import mark_boundaries
+
+from xaifake.show.figures import MASK_COLOUR, mark_manipulated
+
+COLOURS = "RdBu_r"
+PERCENTILE = 99.5
+SILENT = 0.35  # grey of a channel that is 0 everywhere
+GAP = 2  # pixels between channels, before they are enlarged
+
+
+def heatmaps(relevance):
+    """Sum relevance (N, H, W, C) over its colours: one map (H, W) for each picture."""
+    return np.asarray(relevance).sum(axis=-1)
+
+
+def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, together=False):
+    """Show pictures and heatmaps in rows of the same length.
+
+    Parameters
+    ----------
+    rows : dict of str to sequence of ndarray
+        Named rows; uint8 (H, W, 3) is shown as a picture, float (H, W) as a heatmap.
+    columns : sequence of str, optional
+        Written above the columns.
+    manipulated : sequence of bool, optional
+        Which columns show manipulated faces: the word is written on their pictures.
+    masks : sequence of ndarray, bool (H, W), optional
+        One a column: its outline is drawn on the heatmaps.
+    width : float
+        Of one picture, in inches.
+    together : bool
+        Give the heatmaps of a row one scale; otherwise each has its own, up to the 99.5th
+        percentile of its absolute values.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    count = len(next(iter(rows.values())))
+    size = (count * width + 0.9, len(rows) * width + (0.3 if columns else 0.05))
+    figure, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")
+    for line, (name, items) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name, fontsize=8)
+        limit = _limit(np.stack(items)) if together and not _is_picture(items[0]) else None
+        for number, (axis, item) in enumerate(zip(line, items, strict=True)):
+            axis.set(xticks=[], yticks=[])
+            if _is_picture(item):
+                axis.imshow(item)
+                if manipulated is not None and manipulated[number]:
+                    mark_manipulated(axis)
+            else:
+                _draw_map(axis, item, limit)
+                if masks is not None and masks[number].any():
+                    axis.contour(masks[number], [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
+    for axis, title in zip(axes[0], columns or [], strict=False):
+        axis.set_title(title, fontsize=8, pad=3)
+    _add_legend(figure, axes)
+    return figure
+
+
+def _is_picture(item):
+    return np.asarray(item).dtype == np.uint8
+
+
+def _limit(values):
+    return np.percentile(np.abs(values), PERCENTILE) or 1.0
+
+
+def _draw_map(axis, heatmap, limit=None):
+    limit = _limit(heatmap) if limit is None else limit
+    axis.imshow(heatmap, cmap=COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
+
+
+def _add_legend(figure, axes):
+    """Say what the colours mean, once a figure with heatmaps."""
+    maps = [
+        image for axis in axes.flat for image in axis.images if image.get_cmap().name == COLOURS
+    ]
+    if maps:
+        bar = figure.colorbar(maps[0], ax=axes, shrink=0.8, aspect=25, pad=0.01)
+        low, high = maps[0].get_clim()
+        bar.set_ticks([low, 0, high], labels=["against", "0", "for"])
+        bar.ax.tick_params(labelsize=7, length=0)
+        bar.outline.set_visible(False)
+
+
+def show_channels(maps, columns=16, numbers=None, width=9.0):
+    """Show the channels of a layer for one picture.
+
+    Each channel is stretched to its own largest value, from black to white; one that is 0 all
+    over is plain grey.
+
+    Parameters
+    ----------
+    maps : ndarray of float, (h, w, channels)
+    columns : int
+        Channels in a row.
+    numbers : sequence of int, optional
+        The channels to show, in this order, with their numbers written on them; all if not given.
+    width : float
+        Of the figure, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    shown = range(maps.shape[2]) if numbers is None else numbers
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    height, breadth = maps.shape[0] + GAP, maps.shape[1] + GAP
+    canvas = np.ones((rows * height - GAP, columns * breadth - GAP))
+    for place, channel in enumerate(shown):
+        top, left = place // columns * height, place % columns * breadth
+        canvas[top : top + maps.shape[0], left : left + maps.shape[1]] = _stretch(
+            maps[..., channel]
+        )
+    size = (width, width * canvas.shape[0] / canvas.shape[1])
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.axis("off")
+    if numbers is not None:
+        box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
+        for place, channel in enumerate(shown):
+            x, y = place % columns * breadth, place // columns * height
+            axis.text(x + 1, y + 1, str(channel), color="white", fontsize=7, va="top", bbox=box)
+    return figure
+
+
+def _stretch(channel):
+    top = channel.max()
+    return np.clip(channel / top, 0, 1) if top > 0 else np.full(channel.shape, SILENT)
+
+
+def outline_segments(image, segments):
+    """Draw the borders of segments on a picture.
+
+    Parameters
+    ----------
+    image : ndarray, uint8 (H, W, 3)
+    segments : ndarray of int, (H, W)
+
+    Returns
+    -------
+    ndarray, uint8 (2 H, 2 W, 3)
+        Enlarged, so that the lines are thin.
+    """
+    large, labels = (np.asarray(a).repeat(2, axis=0).repeat(2, axis=1) for a in (image, segments))
+    return np.rint(mark_boundaries(large, labels, color=(1, 0.9, 0), mode="inner") * 255).astype(
+        np.uint8
+    )
