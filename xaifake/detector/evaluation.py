@@ -311,6 +311,45 @@ def recall_by(evaluation, column, edges=None):
     return table.rename_axis(column).reset_index()
 
 
+def found_fakes(model, faces, count=4, region=None):
+    """Choose fakes that a detector finds, each of another person, to explain them.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Faces; of each fake clip the first frame is looked at.
+    count : int
+        How many fakes, at most.
+    region : str, optional
+        Only fakes of this region, such as "whole" or "eyes"; any if not given.
+
+    Returns
+    -------
+    xaifake.data.dataset.Faces
+        For each person, in the order of the faces, the fake with the highest logit above 0.
+
+    Raises
+    ------
+    UserError
+        If the detector finds none.
+    """
+    table = faces.table
+    candidates = (faces.labels == 1) & ~table.duplicated("video").to_numpy()
+    if region is not None:
+        candidates &= (table.region == region).to_numpy()
+    rows = np.flatnonzero(candidates)
+    if len(rows):
+        found = table.iloc[rows].assign(row=rows, logit=predict_logits(model, faces.images[rows]))
+        found = found[found.logit > 0].sort_values("logit", ascending=False, kind="stable")
+        found = found.drop_duplicates("target").sort_values("row")[:count]
+        if len(found):
+            return faces[found.row.to_numpy()]
+    kind = f" of region {region!r}" if region else ""
+    raise UserError(f"Among these faces the detector finds no fake{kind}: give others.")
+
+
 def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
     """Tell how often real faces are called fake when the whole picture is made coarser.
 

@@ -220,13 +220,15 @@ def load_weights(model, path):
     return model
 
 
-def load_detector(scale=1.3):
-    """Build Xception with the shipped weights for one scale of the face's square.
+def load_detector(scale=1.3, weights=None):
+    """Build Xception with the shipped weights for one scale of the face's square, or your own.
 
     Parameters
     ----------
     scale : float
         1.3 or 2.0: side of the square over the larger side of dlib's face box.
+    weights : str or path, optional
+        A file that `train` or `save_weights` wrote, instead of the shipped one.
 
     Returns
     -------
@@ -238,7 +240,7 @@ def load_detector(scale=1.3):
     UserError
         If there is no detector for this scale, or its file is not there.
     """
-    return load_weights(build_xception(), _shipped(scale, "safetensors"))
+    return load_weights(build_xception(), weights or _shipped(scale, "safetensors"))
 
 
 def detector_card(scale=1.3):

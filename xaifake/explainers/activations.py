@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from xaifake.errors import UserError
-from xaifake.explainers.graph import as_functional, find_layer
-from xaifake.explainers.question import RANGE, as_floats
+from xaifake.explainers.graph import as_functional, find_layer, nodes
+from xaifake.explainers.question import RANGE, as_floats, batches
 from xaifake.progress import progress_bar
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -44,29 +44,27 @@ def activations(model, images, layer, batch_size=32, value_range=RANGE, progress
     model = as_functional(model)
     tensor = find_layer(model, layer).output
     images = as_floats(images, model.input_shape[1:], value_range)
-    batches = _run([tensor], model, images, batch_size, progress)
-    return np.concatenate([maps for (maps,) in batches])
+    answers = _run([tensor], model, images, batch_size, progress)
+    return np.concatenate([maps for (maps,) in answers])
 
 
 def map_layers(model):
     """Return the names of the layers that return maps out of a ReLU, from the first to the last."""
-    model = as_functional(model)
-    relus = (keras.activations.relu, keras.activations.relu6)
-    return [
-        layer.name
-        for layer in model.layers
-        if (getattr(layer, "activation", None) in relus or isinstance(layer, keras.layers.ReLU))
-        and len(layer.output.shape) == 4
-    ]
+    return [node.name for node in _map_nodes(model)]
+
+
+def _map_nodes(model):
+    relus = ("relu", "relu6")
+    return [x for x in nodes(model) if x.activation in relus and len(x.output.shape) == 4]
 
 
 def _run(tensors, model, images, batch_size, progress):
-    """Yield lists of arrays, one a tensor, for each batch of pictures."""
+    """Yield lists of float32 arrays, one a tensor, for each batch of pictures."""
     part = keras.Model(model.inputs[0], tensors)
-    starts = range(0, len(images), batch_size)
+    starts = batches(len(images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
         answers = keras.tree.flatten(part(images[first : first + batch_size], training=False))
-        yield [answer.numpy() for answer in answers]
+        yield [keras.ops.cast(answer, "float32").numpy() for answer in answers]
 
 
 def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=True):
@@ -95,13 +93,13 @@ def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=Tru
     """
     model = as_functional(model)
     images = as_floats(images, model.input_shape[1:], value_range)
-    names = map_layers(model)
-    if len(images) < 2 or not names:
+    found = _map_nodes(model)
+    if len(images) < 2 or not found:
         raise UserError(
-            f"{len(images)} pictures and {len(names)} layers with maps: give at least 2 pictures "
+            f"{len(images)} pictures and {len(found)} layers with maps: give at least 2 pictures "
             "and a model with ReLUs."
         )
-    tensors = [model.get_layer(name).output for name in names]
+    tensors = [node.output for node in found]
     grey = images @ LUMINANCE if images.shape[3] == 3 else images.mean(axis=3)
     depth = [_Depth(tensor.shape[3]) for tensor in tensors]
     first = 0
@@ -112,8 +110,8 @@ def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=Tru
             layer.add(maps, grey[own], grey[(own + 1) % len(grey)])
     sizes = [dict(zip(("height", "width", "channels"), t.shape[1:], strict=True)) for t in tensors]
     rows = [
-        {"layer": name, **size, **layer.summary(len(images))}
-        for name, size, layer in zip(names, sizes, depth, strict=True)
+        {"layer": node.name, **size, **layer.summary(len(images))}
+        for node, size, layer in zip(found, sizes, depth, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -151,16 +149,15 @@ def _reduce(picture, shape):
 
 
 def _standardise(columns):
+    columns = columns[:, columns.max(axis=0) > columns.min(axis=0)]
     columns = columns - columns.mean(axis=0)
-    norm = np.sqrt((columns**2).sum(axis=0))
-    return columns[:, norm > 0] / norm[norm > 0]
+    return columns / np.sqrt((columns**2).sum(axis=0))
 
 
 def _mean_correlation(columns, picture):
     """Mean absolute correlation of a picture with standardised columns; constant ones are out."""
-    if not columns.shape[1]:
-        return 0.0
-    return np.abs(_standardise(picture.reshape(-1, 1)).T @ columns).mean()
+    picture = _standardise(picture.reshape(-1, 1))
+    return np.abs(picture.T @ columns).mean() if picture.size and columns.size else 0.0
 
 
 def class_differences(model, images, labels, layer, **options):
@@ -187,6 +184,8 @@ def class_differences(model, images, labels, layer, **options):
         If one of the two classes is missing.
     """
     labels = np.asarray(labels)
+    if labels.shape != (len(images),):
+        raise UserError(f"{labels.shape} labels for {len(images)} pictures: give one for each.")
     means = activations(model, images, layer, **options)
     means = means.reshape(len(means), -1, means.shape[-1]).mean(axis=1)
     real, fake = means[labels == 0], means[labels == 1]

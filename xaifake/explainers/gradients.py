@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from xaifake.errors import UserError
-from xaifake.explainers.graph import find_layer
-from xaifake.explainers.question import as_floats
+from xaifake.explainers.graph import find_layer, nodes
+from xaifake.explainers.question import as_floats, batches
 from xaifake.progress import progress_bar
 
-RELUS = {keras.activations.relu, keras.activations.relu6}
+RELUS = ("relu", "relu6")
 _guided = WeakKeyDictionary()
 
 
@@ -81,8 +81,8 @@ def integrated_gradients(question, batch_size=32, progress=True, steps=64, basel
     UserError
         If `steps` is below 1 or the baseline fits neither one picture nor all.
     """
-    if steps < 1:
-        raise UserError(f"steps={steps}: Integrated Gradients needs at least one step.")
+    if steps < 1 or steps != int(steps):
+        raise UserError(f"steps={steps}: give a whole number of steps, at least one.")
     start = _as_baseline(question, baseline)
     mean = _path_mean(question, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
     relevance = ((question.images - start) * mean).astype(np.float32)
@@ -103,6 +103,11 @@ def _as_baseline(question, baseline):
     baseline = np.asarray(baseline)
     if baseline.ndim == 3:
         baseline = baseline[None]
+    if baseline.ndim != 4:
+        raise UserError(
+            f"baseline={baseline!r}: give pictures like the ones explained, for instance "
+            "np.zeros_like(images) for black ones."
+        )
     if len(baseline) not in (1, len(question.images)):
         raise UserError(
             f"{len(baseline)} baselines for {len(question.images)} pictures: give one for all, or "
@@ -116,8 +121,8 @@ def _path_mean(question, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
     total = np.zeros(question.images.shape)
     points = np.arange(len(start) * len(alphas))
-    bar = range(0, len(points), batch_size)
-    for first in progress_bar(bar, show=progress, delay=3, unit="batch", desc="path"):
+    starts = batches(len(points), batch_size)
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
         picture, step = np.divmod(points[first : first + batch_size], len(alphas))
         way = alphas[step].astype(np.float32)[:, None, None, None]
         here = start[picture] + way * (question.images[picture] - start[picture])
@@ -129,7 +134,8 @@ def _path_mean(question, start, alphas, batch_size, progress):
 def guided_backprop(question, batch_size=32, progress=True):
     """Return Guided Backpropagation (Springenberg et al. 2015).
 
-    The gradient, with the negative part of what flows back cut off at each ReLU.
+    The gradient, with the negative part of what flows back cut off at each ReLU. It starts from 1
+    at the logit; iNNvestigate starts from the logit's value, and its maps are larger by that.
 
     Parameters and returns are those of `gradient`.
 
@@ -141,7 +147,7 @@ def guided_backprop(question, batch_size=32, progress=True):
     model = _guided_copy(question.model)
 
     def logit(images):
-        return question.sign * model(images, training=False)[:, question.index]
+        return question.of_logits(model(images, training=False))
 
     return _map_batches(question, logit, batch_size, progress)
 
@@ -156,12 +162,18 @@ def _guided_copy(model):
 
 
 def _check_relus(model):
-    activations = {getattr(layer, "activation", keras.activations.linear) for layer in model.layers}
-    others = activations - RELUS - {keras.activations.linear}
+    found = nodes(model)
+    activations = {node.activation for node in found}
+    loose = [node.name for node in found if not isinstance(node.layer, keras.layers.Layer)]
+    loose = [name for name in loose if name.startswith(RELUS)]
+    others = activations - {*RELUS, "linear"}
     if others:
-        names = ", ".join(sorted(getattr(f, "__name__", str(f)) for f in others))
-        raise UserError(f"Guided Backprop is defined for ReLUs alone, and this model has {names}.")
-    if not activations & RELUS and not any(isinstance(x, keras.layers.ReLU) for x in model.layers):
+        raise UserError(
+            f"Guided Backprop is defined for ReLUs alone; this model has {', '.join(others)} too."
+        )
+    if loose:
+        raise UserError(f"{loose[0]!r} is an operation and no layer: use keras.layers.ReLU there.")
+    if not activations & {*RELUS}:
         raise UserError("Guided Backprop changes the gradient at ReLUs, and this model has none.")
 
 
@@ -169,7 +181,7 @@ def _guided_layer(layer):
     if isinstance(layer, keras.layers.ReLU):
         return keras.layers.Activation(_guide(layer.call), name=layer.name)
     copy = type(layer).from_config(layer.get_config())
-    if getattr(layer, "activation", None) in RELUS:
+    if getattr(getattr(layer, "activation", None), "__name__", "") in RELUS:
         copy.activation = _guide(layer.activation)
     return copy
 
@@ -211,20 +223,23 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
         If there is no such layer or it returns no maps.
     """
     model = question.model
-    layer = find_layer(model, layer) if layer is not None else _last_maps(model)
-    if len(layer.output.shape) != 4:
+    node = find_layer(model, layer) if layer is not None else _last_maps(model)
+    if len(node.output.shape) != 4:
         raise UserError(
-            f"The layer {layer.name!r} returns {tuple(layer.output.shape)}, and Grad-CAM needs "
-            "maps (N, h, w, channels)."
+            f"The layer {node.name!r} returns {tuple(node.output.shape)}, and Grad-CAM needs maps "
+            "(N, h, w, channels)."
         )
-    split = keras.Model(model.inputs[0], [layer.output, model.output])
+    split = keras.Model(model.inputs[0], [node.output, model.outputs[0]])
     height, width, channels = question.images.shape[1:]
 
     def explain(images):
+        images = tf.convert_to_tensor(images)
         with tf.GradientTape() as tape:
+            tape.watch(images)
             maps, logits = split(images, training=False)
-            logit = question.sign * logits[:, question.index]
-        weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
+            logit = question.of_logits(logits)
+        slopes = _gradient(tape, logit, maps)
+        weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
         cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
         cam = tf.image.resize(cam, (height, width)) / channels
         return np.repeat(cam.numpy(), channels, axis=-1), logit.numpy()
@@ -233,10 +248,17 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
 
 
 def _last_maps(model):
-    found = [layer for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
-    if len(found) < 2:
+    found = [node for node in nodes(model) if node.inputs and len(node.output.shape) == 4]
+    if not found:
         raise UserError("Grad-CAM needs a layer with maps (N, h, w, channels); there is none.")
     return found[-1]
+
+
+def _gradient(tape, logit, tensor):
+    slopes = tape.gradient(logit, tensor)
+    if slopes is None:
+        raise UserError("The model's answer does not depend on the picture: nothing to explain.")
+    return slopes
 
 
 def _slope(logit, images):
@@ -245,7 +267,7 @@ def _slope(logit, images):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         value = logit(images)
-    return tape.gradient(value, images).numpy(), value.numpy()
+    return _gradient(tape, value, images).numpy(), value.numpy()
 
 
 def _map_batches(question, logit, batch_size, progress):
@@ -255,13 +277,13 @@ def _map_batches(question, logit, batch_size, progress):
 def _collect(question, explain, batch_size, progress):
     """Run a function from pictures to (relevance, logits) over batches."""
     answers = []
-    bar = range(0, len(question.images), batch_size)
-    for first in progress_bar(bar, show=progress, delay=3, unit="batch"):
+    starts = batches(len(question.images), batch_size)
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
         answers.append(explain(question.images[first : first + batch_size]))
     relevance, logits = (np.concatenate(part) for part in zip(*answers, strict=True))
     return relevance, {"logit": logits}
 
 
 def _logits(question, images, batch_size):
-    starts = range(0, len(images), batch_size)
+    starts = batches(len(images), batch_size)
     return np.concatenate([question.logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -11,23 +11,51 @@ import keras
 
 from xaifake.errors import UserError
 
-HEADS = {keras.activations.sigmoid, keras.activations.softmax}
+HEADS = ("sigmoid", "softmax")
+# Layers at the end of a model that leave the logits what they are.
+_NEUTRAL = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
+_SLOPED = (keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU)
 _without_head = WeakKeyDictionary()
 
 
 @dataclass
 class Node:
-    """One layer of a model.
+    """One layer, or operation such as ``keras.ops.relu``, of a model.
 
     Attributes
     ----------
-    layer : keras.layers.Layer
+    layer : keras.layers.Layer or keras.Operation
     inputs : list of str
         Names of the layers whose outputs it takes; empty for the model's input.
+    output : keras.KerasTensor
+        What it returns in this model.
     """
 
     layer: keras.layers.Layer
     inputs: list
+    output: keras.KerasTensor
+
+    @property
+    def name(self):
+        """The layer's name."""
+        return self.layer.name
+
+    @property
+    def activation(self):
+        """Name of the nonlinear function that it ends in; "linear" if it ends in none."""
+        if isinstance(self.layer, keras.layers.Softmax):
+            return "softmax"
+        if isinstance(self.layer, keras.layers.ReLU):
+            config = self.layer.get_config()
+            plain = not config["negative_slope"] and not config["threshold"]
+            return "relu" if plain else "leaky_relu"
+        if isinstance(self.layer, _SLOPED):
+            return type(self.layer).__name__
+        if not isinstance(self.layer, keras.layers.Layer):
+            kind = type(self.layer)
+            return kind.__name__.lower() if kind.__module__.endswith("ops.nn") else "linear"
+        function = getattr(self.layer, "activation", None) or keras.activations.linear
+        return getattr(function, "__name__", type(function).__name__)
 
 
 def nodes(model):
@@ -48,19 +76,29 @@ def nodes(model):
         If the model is of another kind, holds a model as a layer, or uses a layer twice.
     """
     model = as_functional(model)
-    by_name = {operation.name: operation for operation in model.operations}
-    found = []
-    for config in model.get_config()["layers"]:
-        layer, calls = by_name[config["name"]], config["inbound_nodes"]
+    found = {}
+    waiting = [model.outputs[0]]
+    while waiting:
+        tensor = waiting.pop()
+        # A layer may serve several models; only its tensors tell which of its calls is this one's.
+        layer, call, _ = tensor._keras_history
+        sources = [] if isinstance(layer, keras.layers.InputLayer) else _sources(layer, call)
+        if layer.name not in found:
+            inputs = [source._keras_history.operation.name for source in sources]
+            found[layer.name] = Node(layer, inputs, tensor)
+            waiting += sources
+        elif found[layer.name].output is not tensor:
+            raise UserError(f"The model uses the layer {layer.name!r} twice: give each its own.")
         if isinstance(layer, keras.Model):
             raise UserError(
                 f"The model holds the model {layer.name!r} as one layer, and its inside cannot be "
                 "reached: build one flat model out of both."
             )
-        if len(calls) > 1:
-            raise UserError(f"The model uses the layer {layer.name!r} twice: give each its own.")
-        found.append(Node(layer, list(_sources(calls[0])) if calls else []))
-    return found
+    return [found[layer.name] for layer in model.operations]
+
+
+def _sources(layer, call):
+    return list(layer._inbound_nodes[call].input_tensors)
 
 
 def as_functional(model):
@@ -75,9 +113,8 @@ def as_functional(model):
         raise UserError(
             f"Give a keras.Model of Keras 3, not {type(model).__module__}.{type(model).__name__}."
         )
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not hasattr(model, "operations"):
+    grown = isinstance(model, keras.Sequential) and model.built
+    if not grown and not hasattr(model, "operations"):
         raise UserError(
             f"{model.name!r} is a model of its own class or not built yet, so its layers cannot be "
             "followed: give a functional model, keras.Model(inputs, outputs), or a built "
@@ -88,43 +125,33 @@ def as_functional(model):
             f"The model has {len(model.inputs)} inputs and {len(model.outputs)} outputs: give one "
             "that takes a picture and returns its logits."
         )
+    if grown or not all(isinstance(x, keras.KerasTensor) for x in (model.input, model.output)):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return model
 
 
-def _sources(call):
-    """Yield the names of the layers whose tensors stand in a call's serialised arguments."""
-    if isinstance(call, dict) and call.get("class_name") == "__keras_tensor__":
-        yield call["config"]["keras_history"][0]
-    elif isinstance(call, dict):
-        for value in call.values():
-            yield from _sources(value)
-    elif isinstance(call, (list, tuple)):
-        for value in call:
-            yield from _sources(value)
-
-
 def find_layer(model, name):
-    """Return a model's layer by name.
+    """Return a model's layer by name, as a `Node`.
 
     Raises
     ------
     UserError
         If there is none of this name; the nearest names are suggested.
     """
-    names = [layer.name for layer in model.layers]
-    if name not in names:
-        near = get_close_matches(str(name), names, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(names[:5])} ..."
+    found = {node.name: node for node in nodes(model)}
+    if name not in found:
+        near = get_close_matches(str(name), found, n=3, cutoff=0.4)
+        some = ", ".join(list(found)[:5])
+        hint = f"did you mean {', '.join(near)}?" if near else f"it has {some} ..."
         raise UserError(f"The model has no layer {name!r}: {hint}")
-    return model.get_layer(name)
+    return found[name]
 
 
 def without_head(model):
     """Return the model that ends in logits, with a sigmoid or softmax at its end taken off.
 
-    A sigmoid is flat where the detector is sure, and it changes the sign of relevance where the
-    logit is negative; so explanations start from the logit (Bach et al. 2015 start from the
-    network's last sum for the same reason).
+    A sigmoid is flat where the detector is sure, and relevance that starts from a probability
+    cannot be negative; explanations start from the sum before it, as in Bach et al. 2015.
 
     Parameters
     ----------
@@ -142,21 +169,20 @@ def without_head(model):
         If the model ends in another activation.
     """
     model = as_functional(model)
-    last = nodes(model)[-1]
-    activation = getattr(last.layer, "activation", keras.activations.linear)
-    if isinstance(last.layer, keras.layers.Softmax):
-        activation = keras.activations.softmax
-    if activation is keras.activations.linear:
+    found = {node.name: node for node in nodes(model)}
+    last = found[model.outputs[0]._keras_history.operation.name]
+    while last.inputs and last.activation == "linear" and _is_neutral(last.layer):
+        last = found[last.inputs[0]]
+    if last.activation == "linear":
         return model
-    if activation not in HEADS:
-        name = getattr(activation, "__name__", activation)
+    if last.activation not in HEADS:
         raise UserError(
-            f"The model ends in {name}, and an explanation starts from the sums before it: end the "
-            "model in a layer without activation, a sigmoid or a softmax."
+            f"The model ends in {last.activation}, and an explanation starts from the sums before "
+            "it: end the model in a layer without activation, or in a sigmoid or softmax."
         )
-    before = model.get_layer(last.inputs[0]).output
-    if not last.layer.weights:
-        return as_functional(keras.Model(model.inputs[0], before, name=model.name))
+    before = found[last.inputs[0]].output
+    if not getattr(last.layer, "weights", []):
+        return keras.Model(model.inputs[0], before, name=model.name)
     if model not in _without_head:
         config = last.layer.get_config() | {"activation": "linear", "name": "logits"}
         logits = type(last.layer).from_config(config)
@@ -164,3 +190,7 @@ def without_head(model):
     bare = _without_head[model]
     bare.layers[-1].set_weights(last.layer.get_weights())
     return bare
+
+
+def _is_neutral(layer):
+    return isinstance(layer, (*_NEUTRAL, keras.layers.Activation))

@@ -23,6 +23,7 @@ import numpy as np
 
 from xaifake.errors import UserError
 from xaifake.explainers.graph import nodes
+from xaifake.explainers.question import batches
 from xaifake.progress import progress_bar
 
 METHODS = (
@@ -107,8 +108,8 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     answers, logits = [], []
     if method in REPEATING:
         batch_size = 1
-    bar = range(0, len(question.images), batch_size)
-    for first in progress_bar(bar, show=progress, delay=3, unit="batch", desc=method):
+    starts = batches(len(question.images), batch_size)
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc=method):
         images = question.images[first : first + batch_size]
         anew = method == "smoothgrad" and first == 0  # so that its noise starts from the seed
         try:

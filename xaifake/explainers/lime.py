@@ -5,17 +5,23 @@ The `lime` package does the sampling and the fit (Ribeiro et al. 2016; the paper
 picture gets its own seeded explainer, and perturbed pictures go to the network in large batches.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from lime.lime_image import LimeImageExplainer
 from scipy.ndimage import gaussian_filter
 from skimage.segmentation import felzenszwalb, quickshift, slic
+from tqdm import TqdmWarning
 
 from xaifake.errors import UserError
-from xaifake.explainers.question import as_floats
+from xaifake.explainers.question import as_floats, batches
 from xaifake.progress import progress_bar
+
+with warnings.catch_warnings():
+    # lime imports a progress bar that complains, in a notebook, where there are no widgets.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from lime.lime_image import LimeImageExplainer
 
 # Settings that cut a face of 128 x 128 pixels into about 50 segments; quickshift's are lime's own.
 SEGMENTATIONS = {
@@ -103,7 +109,7 @@ def explain_lime(
     fills = make_fills(question, fill)
     relevance = np.empty_like(question.images)
     columns = {"segments": [], "r2": [], "prediction_gap": []}
-    probability = _classifier(question, batch_size)
+    probability = classifier(question, batch_size)
     bar = zip(question.images, segments, fills, strict=True)
     bar = progress_bar(
         bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
@@ -167,7 +173,7 @@ class _FastExplainer(LimeImageExplainer):
         data = self.random_state.randint(0, 2, shape[0] * shape[1]).reshape(shape)
         data[0] = 1
         labels = []
-        for first in range(0, num_samples, batch_size):
+        for first in batches(num_samples, batch_size):
             shown = data[first : first + batch_size].astype(bool)[:, segments]
             labels.append(classifier_fn(np.where(shown[..., None], image, fudged_image)))
         labels = np.concatenate(labels)
@@ -175,8 +181,8 @@ class _FastExplainer(LimeImageExplainer):
         return data, labels
 
 
-def _classifier(question, batch_size):
-    """Return a function from pictures to the probability of the target."""
+def classifier(question, batch_size):
+    """Return a function from pictures (B, H, W, C) to the probability (B,) of the target."""
 
     def probability(images):
         # A short last batch is filled up: a new shape would cost more than the pictures.

@@ -4,11 +4,13 @@ A question is a model, pictures and a target; here it is put into the form that 
 chapters 05_lime to 07_gradients work on, or refused with a reason.
 """
 
+import sys
 import warnings
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from xaifake.errors import UserError
 from xaifake.explainers.graph import without_head
@@ -43,7 +45,11 @@ class Question:
 
     def logit(self, images):
         """Return the logit asked for as a tensor (N,), differentiable in the pictures."""
-        return self.sign * self.model(images, training=False)[:, self.index]
+        return self.of_logits(self.model(images, training=False))
+
+    def of_logits(self, logits):
+        """Choose from logits (N, K) the one asked for, with its sign: (N,)."""
+        return self.sign * tf.cast(logits[:, self.index], tf.float32)
 
 
 def ask(model, images, target="fake", value_range=RANGE):
@@ -75,6 +81,8 @@ def ask(model, images, target="fake", value_range=RANGE):
             "gradients: set the environment variable KERAS_BACKEND=tensorflow and start anew."
         )
     model = without_head(model)
+    if len(model.input_shape) != 4:
+        raise UserError(f"The model takes {model.input_shape[1:]}, not pictures (H, W, C).")
     index, sign = _choose_logit(model, target)
     images = as_floats(images, model.input_shape[1:], value_range)
     return Question(model, images, index, sign, value_range)
@@ -85,12 +93,13 @@ def _choose_logit(model, target):
     if len(outputs) != 1:
         raise UserError(f"The model returns {outputs} for a picture, not a row of logits (K,).")
     if outputs[0] == 1:
-        if target not in CLASSES:
+        if not isinstance(target, str) or target not in CLASSES:
             raise UserError(
                 f"No target {target!r}: a detector with one logit answers 'fake' or 'real'."
             )
         return 0, CLASSES[target]
-    if not isinstance(target, (int, np.integer)) or not 0 <= target < outputs[0]:
+    whole = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
+    if not whole or not 0 <= target < outputs[0]:
         raise UserError(
             f"No target {target!r}: this model has {outputs[0]} logits, give the index of one, 0 "
             f"to {outputs[0] - 1}."
@@ -122,6 +131,8 @@ def as_floats(images, shape, value_range=RANGE):
     images = np.asarray(images)
     _check_shape(images.shape, tuple(shape))
     low, high = value_range
+    if not low < high:
+        raise UserError(f"value_range={value_range}: give the values of black and white, (-1, 1).")
     if images.dtype == np.uint8:
         # The network's own arithmetic, so that its answers stay equal to the last bit.
         return images.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
@@ -139,9 +150,30 @@ def as_floats(images, shape, value_range=RANGE):
             f"The pictures reach from {images.min():.3g} to {images.max():.3g}, outside the "
             f"{low:g} to {high:g} that the model is said to take: give uint8 pictures, scale them "
             "with xaifake.detector.preprocess, or name the model's value_range.",
-            stacklevel=4,
+            stacklevel=_frames_to_caller(),
         )
     return images.astype(np.float32)
+
+
+def _frames_to_caller():
+    """Count the frames between `warnings.warn` and the first one outside this package."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith("xaifake."):
+        frame, count = frame.f_back, count + 1
+    return count
+
+
+def batches(count, batch_size):
+    """Return where batches start.
+
+    Raises
+    ------
+    UserError
+        If there is to be nothing in a batch.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: give the number of pictures at a time.")
+    return range(0, count, batch_size)
 
 
 def _check_shape(given, expected):

@@ -5,6 +5,7 @@ transform moves it: its map is first warped back, and compared where the pixels 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,13 @@ from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
 
+GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 SCORES = ("accuracy", "auc", "probability_real", "probability_fake", "false_fake", "recall")
+
+
+def _check(good, name, given, expected):
+    if not good:
+        raise UserError(f"{name}={given!r}: give {expected}.")
 
 
 class Perturbation:
@@ -219,6 +226,27 @@ def shear(degrees):
 
 _IDENTITY = ((1.0, 0.0), (0.0, 1.0))
 
+# What the stored curves were measured at, `Blur(0)` for the picture as it is.
+SWEEP = (
+    *(Blur(sigma) for sigma in (0, 0.5, 1, 1.5, 2, 3)),
+    *(Noise(sigma) for sigma in (2, 5, 10, 20)),
+    *(rotation(degrees) for degrees in (-180, -90, -45, -20, -10, -5, 5, 10, 20, 45, 90)),
+    *(translation(pixels) for pixels in (4, 8, 16, 24)),
+    *(scaling(factor) for factor in (0.8, 0.9, 1.1, 1.25, 1.5)),
+    *(shear(degrees) for degrees in (-10, -5, 5, 10, 20)),
+)
+
+
+def stored_curves():
+    """Return `perturbation_curve` of the shipped detectors on all shipped faces, over `SWEEP`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `perturbation_curve`, and `scale`.
+    """
+    return pd.read_csv(GRIDS / "perturbations.csv")
+
 
 def perturbation_curve(model, faces, perturbations, seed=0, resamples=1000, progress=True):
     """Measure how a detector's answers change with the strength of perturbations.
@@ -295,8 +323,3 @@ def _check_batch(images):
     if images.ndim != 4:
         raise UserError(f"Pictures of shape {images.shape}, where (N, H, W, C) is asked for.")
     return images
-
-
-def _check(good, name, given, expected):
-    if not good:
-        raise UserError(f"{name}={given!r}: give {expected}.")

@@ -7,6 +7,7 @@ carry the word on them.
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from sklearn.metrics import roc_curve
 
@@ -232,4 +233,141 @@ def plot_intervals(table, value, low, high, label, reference=None, xlabel=""):
     if reference is not None:
         axis.axvline(reference, color="0.4", linestyle="--", linewidth=1)
     sns.despine(ax=axis)
+    return figure
+
+
+def plot_depth(tables):
+    """Plot how maps change from the first layer to the last.
+
+    Parameters
+    ----------
+    tables : dict of float to pandas.DataFrame
+        What `xaifake.explainers.describe_depth` returned, by scale.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained")
+    for (scale, table), colour in zip(tables.items(), PALETTE, strict=False):
+        number = np.arange(1, len(table) + 1)
+        left.plot(number, table.height * table.width, "o-", ms=3, color=colour, label=f"{scale}x")
+        middle.plot(number, table.similarity, color=colour, label=f"{scale}x, own picture")
+        middle.plot(
+            number, table.similarity_other, "--", color=colour, label=f"{scale}x, another face"
+        )
+        right.plot(number, table.active_places, color=colour, label=f"{scale}x, places active")
+        right.plot(
+            number, table.never_active, ":", color=colour, lw=2.5, label=f"{scale}x, never active"
+        )
+    left.set(yscale="log", ylabel="places of a map")
+    middle.set(ylabel="absolute correlation", ylim=(0, None))
+    right.set(ylabel="share", ylim=(-0.03, 1))
+    for axis in (left, middle, right):
+        axis.set_xlabel("layer with a ReLU, first to last")
+        axis.legend(fontsize=7)
+        sns.despine(ax=axis)
+    return figure
+
+
+def plot_lime_sweep(table):
+    """Plot how LIME's agreement between seeds and its fit depend on the number of samples.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `xaifake.explainers.stored.lime_sweep`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    labels = {"agreement": "correlation of weights, two seeds", "r2": "fit, R2"}
+    for axis, (column, label) in zip(axes, labels.items(), strict=True):
+        sns.lineplot(
+            table, x="num_samples", y=column, hue="fill", style="fill", markers=True, dashes=False,
+            errorbar=("pi", 100), palette=PALETTE[: table.fill.nunique()], ax=axis,
+        )  # fmt: skip
+        axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(0, 1.02))
+        axis.set_xticks(counts := sorted(table.num_samples.unique()), counts, minor=False)
+        axis.set_xticks([], minor=True)
+        axis.legend(fontsize=7, loc="lower right")
+        sns.despine(ax=axis)
+    return figure
+
+
+def plot_perturbation_curves(table, score, ylabel, reference=None):
+    """Plot a detector's score against the strength of perturbations, one plot a kind.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `xaifake.judge.perturbation_curve` with the column `scale`; ``Blur(0)`` is the picture as
+        it is, and starts every curve.
+    score : str
+        A value of the column `score`.
+    ylabel : str
+        What it is.
+    reference : float, optional
+        Draw a dashed line at this score.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    units = {
+        "blur": "sigma, pixels", "noise": "sigma, grey levels", "rotation": "degrees clockwise",
+        "translation": "pixels to the right", "scaling": "factor", "shear": "degrees",
+    }  # fmt: skip
+    neutral = {"scaling": 1.0}
+    table = table[table.score == score]
+    kinds = list(dict.fromkeys(table.kind))
+    columns = min(3, len(kinds))
+    rows = -(-len(kinds) // columns)
+    size = (3 * columns, 2.6 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    asis = table[(table.kind == "blur") & (table.strength == 0)]
+    for axis, kind in zip(axes.flat, kinds, strict=False):
+        start = asis.assign(kind=kind, strength=neutral.get(kind, 0.0))
+        curve = pd.concat([start, table[table.kind == kind]]).drop_duplicates(["scale", "strength"])
+        for (scale, line), colour in zip(curve.groupby("scale"), PALETTE, strict=False):
+            line = line.sort_values("strength")
+            axis.fill_between(line.strength, line.low, line.high, color=colour, alpha=0.2, lw=0)
+            axis.plot(line.strength, line.value, "o-", ms=3, color=colour, label=f"{scale}x")
+        if reference is not None:
+            axis.axhline(reference, color="0.4", linestyle="--", linewidth=1)
+        axis.set(title=kind, xlabel=units.get(kind, "strength"), ylabel=ylabel, ylim=(0, 1.02))
+        sns.despine(ax=axis)
+    for axis in axes.flat[len(kinds) :]:
+        axis.axis("off")
+    axes[0, 0].legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def plot_paths(logits, slopes, titles):
+    """Plot what the logit does on the way from a baseline to a picture.
+
+    Parameters
+    ----------
+    logits : ndarray of float, (N, steps)
+        The logit at equal steps from the baseline (left) to the picture (right).
+    slopes : ndarray of float, (N, steps)
+        The length of its gradient there.
+    titles : sequence of str
+        One a path.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.9), layout="constrained")
+    for axis, values, label in zip(axes, (logits, slopes), ("logit", "length of the gradient")):
+        for line, title, colour in zip(values, titles, PALETTE, strict=False):
+            way = (np.arange(len(line)) + 0.5) / len(line)
+            axis.plot(way, line, color=colour, label=title)
+        axis.set(xlabel="share of the way from baseline to picture", ylabel=label)
+        sns.despine(ax=axis)
+    axes[0].axhline(0, color="0.6", linestyle="--", linewidth=1)
+    axes[1].legend(fontsize=7)
     return figure

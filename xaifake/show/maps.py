@@ -27,7 +27,8 @@ def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, toge
     Parameters
     ----------
     rows : dict of str to sequence of ndarray
-        Named rows; uint8 (H, W, 3) is shown as a picture, float (H, W) as a heatmap.
+        Named rows; uint8 (H, W, 3) is shown as a picture, uint8 (H, W) in grey, float (H, W) as a
+        heatmap.
     columns : sequence of str, optional
         Written above the columns.
     manipulated : sequence of bool, optional
@@ -53,8 +54,8 @@ def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, toge
         for number, (axis, item) in enumerate(zip(line, items, strict=True)):
             axis.set(xticks=[], yticks=[])
             if _is_picture(item):
-                axis.imshow(item)
-                if manipulated is not None and manipulated[number]:
+                axis.imshow(item, cmap="gray", vmin=0, vmax=255)
+                if item.ndim == 3 and manipulated is not None and manipulated[number]:
                     mark_manipulated(axis)
             else:
                 _draw_map(axis, item, limit)
@@ -62,6 +63,41 @@ def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, toge
                     axis.contour(masks[number], [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
     for axis, title in zip(axes[0], columns or [], strict=False):
         axis.set_title(title, fontsize=8, pad=3)
+    _add_legend(figure, axes)
+    return figure
+
+
+def show_gallery(image, maps, mask=None, columns=6, width=1.6):
+    """Show a manipulated picture and many heatmaps of it, each on its own scale.
+
+    Parameters
+    ----------
+    image : ndarray, uint8 (H, W, 3)
+    maps : dict of str to ndarray of float, (H, W)
+        Named heatmaps.
+    mask : ndarray of bool, (H, W), optional
+        Its outline is drawn on the heatmaps.
+    columns : int
+        Pictures in a row.
+    width : float
+        Of one picture, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = -(-(len(maps) + 1) // columns)
+    size = (columns * width + 0.7, rows * (width + 0.25))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    axes[0, 0].imshow(image)
+    mark_manipulated(axes[0, 0])
+    for axis, (name, heatmap) in zip(axes.flat[1:], maps.items(), strict=False):
+        axis.set_title(name, fontsize=6.5, pad=2)
+        _draw_map(axis, heatmap)
+        if mask is not None:
+            axis.contour(mask, [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
     _add_legend(figure, axes)
     return figure
 
@@ -85,7 +121,7 @@ def _add_legend(figure, axes):
         image for axis in axes.flat for image in axis.images if image.get_cmap().name == COLOURS
     ]
     if maps:
-        bar = figure.colorbar(maps[0], ax=axes, shrink=0.8, aspect=25, pad=0.01)
+        bar = figure.colorbar(maps[0], ax=axes, shrink=min(0.8, 2 / len(axes)), aspect=20, pad=0.01)
         low, high = maps[0].get_clim()
         bar.set_ticks([low, 0, high], labels=["against", "0", "for"])
         bar.ax.tick_params(labelsize=7, length=0)
@@ -131,6 +167,35 @@ def show_channels(maps, columns=16, numbers=None, width=9.0):
         for place, channel in enumerate(shown):
             x, y = place % columns * breadth, place // columns * height
             axis.text(x + 1, y + 1, str(channel), color="white", fontsize=7, va="top", bbox=box)
+    return figure
+
+
+def show_layers(layers, width=1.1):
+    """Show a few channels of several layers, one row a layer.
+
+    Parameters
+    ----------
+    layers : dict of str to ndarray of float, (h, w, channels)
+        Named layers, all with the same number of channels; each is stretched as by
+        `show_channels`.
+    width : float
+        Of one map, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    count = next(iter(layers.values())).shape[2]
+    figure, axes = plt.subplots(
+        len(layers), count, figsize=(count * width + 2, len(layers) * width), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for line, (name, maps) in zip(axes, layers.items(), strict=True):
+        for axis, channel in zip(line, np.moveaxis(maps, 2, 0), strict=True):
+            axis.imshow(_stretch(channel), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        label = f"{name}\n{maps.shape[0]} x {maps.shape[1]}"
+        line[0].set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
     return figure
 
 

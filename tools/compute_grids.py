@@ -1,0 +1,164 @@
+"""Compute what takes too long for a chapter, once, and store it in the package.
+
+    python tools/compute_grids.py [rules] [perturbations] [lime]        (default: all)
+
+Every part is kept in `_build/grids` as it is finished, so that a run which was killed goes on
+where it stopped. The chapters run an entry or two of each grid again and compare.
+"""
+
+import sys
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import chapters
+from xaifake.data import load_faces
+from xaifake.detector import found_fakes, load_detector
+from xaifake.detector.xception import SCALES
+from xaifake.errors import UserError
+from xaifake.explainers import explain, methods
+from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
+from xaifake.explainers.question import ask
+from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
+from xaifake.judge.perturbations import SWEEP, perturbation_curve
+
+PARTS = chapters.ROOT / "_build" / "grids"
+REGIONS = ("whole", "eyes")
+# The general rules need settings, SmoothGrad is a cloud at iNNvestigate's noise of half the range,
+# and the rest would show a map twice.
+LEFT_OUT = {"lrp", "lrp.alpha_beta", "gradient.baseline", "lrp.z_plus"}
+OPTIONS = {
+    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 3},
+    "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
+}
+LIME_COUNTS = (50, 100, 200, 400)
+LIME_SEEDS = (0, 1, 2)
+LIME_FACES = 4
+
+
+def rules():
+    """Map a whole-face fake and one of the eyes by every method of iNNvestigate."""
+    for scale in SCALES:
+        model, faces = load_detector(scale), load_faces(scale=scale)
+        chosen = [found_fakes(model, faces, 1, region) for region in REGIONS]
+        images = np.concatenate([face.images for face in chosen])
+        keys = [(face.table.video[0], int(face.table.frame[0])) for face in chosen]
+        grid = RuleGrid(keys, {}, {})
+        names = [name for name in methods("innvestigate") if name not in LEFT_OUT]
+        for name in tqdm(names, desc=f"rules {scale}x"):
+            part = PARTS / f"rules_{scale}_{name}.npz"
+            if not part.exists():
+                _save(part, **_run_rule(model, images, name))
+            with np.load(part) as stored:
+                if "heatmaps" in stored:
+                    grid.heatmaps[name] = stored["heatmaps"]
+                else:
+                    grid.refused[name] = str(stored["reason"])
+        write_rule_grid(grid, scale)
+
+
+def _run_rule(model, images, name):
+    options = OPTIONS.get(name, {})
+    try:
+        relevance = explain(model, images, name, engine="innvestigate", progress=False, **options)
+    except UserError as error:
+        return {"reason": str(error)}
+    return {"heatmaps": relevance.sum(axis=-1)}
+
+
+def perturbations():
+    """Score both detectors under every perturbation of the sweep."""
+    tables = []
+    for scale in SCALES:
+        model, faces = load_detector(scale), load_faces(scale=scale)
+        for perturbation in tqdm(SWEEP, desc=f"perturbations {scale}x"):
+            name = f"{perturbation.kind}_{perturbation.strength:g}"
+            part = PARTS / f"perturbation_{scale}_{name}.csv"
+            if not part.exists():
+                table = perturbation_curve(model, faces, [perturbation], progress=False)
+                _write(table.assign(scale=scale), part)
+            tables.append(pd.read_csv(part))
+    _write(pd.concat(tables), GRIDS / "perturbations.csv")
+
+
+def lime():
+    """Fit LIME with several fills, seeds and numbers of samples around some faces."""
+    model, faces = load_detector(2.0), load_faces(scale=2.0)
+    chosen = found_fakes(model, faces, LIME_FACES, "whole")
+    question = ask(model, chosen.images)
+    segments, classify = segment(question, "slic"), classifier(question, 64)
+    fills = {name: make_fills(question, name) for name in ("mean", "grey", "blur")}
+    fills["twin"] = make_fills(question, chosen.twins)
+    rows = []
+    for fill, number in tqdm(list(product(fills, range(len(chosen)))), desc="lime"):
+        key = {"video": chosen.table.video[number], "frame": int(chosen.table.frame[number])}
+        part = PARTS / f"lime_{fill}_{key['video']}_{key['frame']}.csv"
+        if not part.exists():
+            case = question.images[number], segments[number], fills[fill][number]
+            table = pd.DataFrame(_sweep_samples(classify, *case))
+            _write(table.assign(**key, fill=fill), part)
+        rows.append(pd.read_csv(part))
+    _write(pd.concat(rows), GRIDS / "lime_sweep.csv")
+
+
+def _sweep_samples(classify, image, segments, fill):
+    """Compare the seeds at each number of samples; fewer samples are the first of the many."""
+    answers = {seed: _record(classify, image, segments, fill, seed) for seed in LIME_SEEDS}
+    for count in LIME_COUNTS:
+        found = [
+            fit_surrogate(_replay(answers[seed]), image, segments, fill, count, seed)
+            for seed in LIME_SEEDS
+        ]
+        pairs = combinations([surrogate.weights for surrogate in found], 2)
+        yield {
+            "num_samples": count,
+            "r2": np.mean([surrogate.r2 for surrogate in found]),
+            "agreement": np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]),
+        }
+
+
+def _record(classify, image, segments, fill, seed):
+    answers = []
+
+    def record(pictures):
+        answers.append(classify(pictures))
+        return answers[-1]
+
+    fit_surrogate(record, image, segments, fill, max(LIME_COUNTS), seed)
+    return np.concatenate(answers)
+
+
+def _replay(answers):
+    waiting = iter(answers)
+    return lambda pictures: np.array([next(waiting) for _ in pictures])
+
+
+def _save(path, **arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".unfinished.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
+
+
+def _write(table, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".unfinished")
+    table.to_csv(temporary, index=False, float_format="%.6g")
+    temporary.replace(path)
+
+
+def main(arguments):
+    """Compute the grids named, or all; return 0, or 2 for a name that is none."""
+    grids = {"rules": rules, "perturbations": perturbations, "lime": lime}
+    if unknown := set(arguments) - set(grids):
+        print(f"No grid {', '.join(unknown)}: give {', '.join(grids)}.", file=sys.stderr)
+        return 2
+    for name in arguments or grids:
+        grids[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
