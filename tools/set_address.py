@@ -20,6 +20,10 @@ BRANCH = "main"
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
 # Colab has dlib but not the landmark model, which this chapter alone needs.
 MORE_PACKAGES = {"02_face_extraction": ["face_recognition_models"]}
+# iNNvestigate's metadata forbids today's versions, on which it runs.
+INNVESTIGATE = ("06_lrp", "08_perturbations")
+INSTALL_INNVESTIGATE = """
+    %pip install --quiet --no-deps --ignore-requires-python innvestigate==2.1.2"""
 
 # The first line goes on with the section html, which stands above the mark.
 CONFIG = """\
@@ -139,8 +143,9 @@ def _colab_cells(path, names):
         id="colab-link",
         metadata={"tags": ["colab"]},
     )
+    more = INSTALL_INNVESTIGATE if path.stem in INNVESTIGATE else ""
     install = nbformat.v4.new_code_cell(
-        COLAB_CELL.format(packages=" ".join(packages)),
+        COLAB_CELL.format(packages=" ".join(packages)) + more,
         id="colab-install",
         metadata={"tags": ["colab", "remove-cell"]},
     )

@@ -14,6 +14,7 @@ from xaifake.detector.evaluation import (
     evaluate,
     evaluate_logits,
     false_positives_when_blurred,
+    found_fakes,
     interval_over_people,
     recall_by,
     reliability_table,
@@ -288,3 +289,33 @@ def test_evaluate_asks_the_model():
     result = evaluate(linear_detector(faces.masks[0] / 100), faces, resamples=10)
     assert len(result.frames) == 12
     assert result.scores.query("level == 'frame' and score == 'auc'").value.item() == 1
+
+
+def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
+    redness = [0, 90, 200, 150, 250, 100, 220]
+    images = np.zeros((7, SIZE, SIZE, 3), np.uint8)
+    images[..., 0] = np.reshape(redness, (7, 1, 1))
+    table = pd.DataFrame(
+        {
+            "target": ["a", "a", "a", "b", "b", "c", "d"],
+            "video": ["a1", "a2", "a3", "b1", "b1", "c1", "d1"],
+            "region": ["", "whole", "eyes", "whole", "whole", "whole", "whole"],
+        }
+    )
+    labels = np.array([0, 1, 1, 1, 1, 1, 1])
+    masks = np.zeros((7, SIZE, SIZE), bool)
+    faces = Faces(images, labels, masks, None, table, 1.3)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(mean))
+    # Fake is what has more than 120 of 255 in red.
+    model.set_weights([np.array([[1.0], [0], [0]]), np.array([1 - 120 / 127.5])])
+
+    def chosen(count, region=None):
+        return found_fakes(model, faces, count, region).table.video.to_list()
+
+    assert chosen(4) == ["a3", "b1", "d1"]  # not the second frame of b1, and c1 is missed
+    assert chosen(2) == ["a3", "b1"]
+    assert chosen(4, "whole") == ["b1", "d1"]
+    with pytest.raises(UserError, match="finds no fake of region 'nose'"):
+        chosen(1, "nose")

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 import xaifake
+from xaifake.detector import build_xception
 
 METHODS = [
     *("gradient", "input_t_gradient", "integrated_gradients", "guided_backprop", "grad_cam"),
@@ -68,11 +69,41 @@ def logits(model, images):
     return np.asarray(model(images, training=False))
 
 
+INNVESTIGATE_OPTIONS = {
+    "lrp": {"rule": "Epsilon", "bn_layer_rule": "Epsilon"},
+    "lrp.alpha_beta": {"alpha": 3, "beta": 2},
+    "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
+    "integrated_gradients": {"steps": 4},
+    "smoothgrad": {"augment_by_n": 4},
+    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 1},
+}
+
+
+def calls():
+    """Yield (name, model, images, options): every method on a small net, three on Xception."""
+    model, images = detector(), pictures(3)
+    blocks = np.arange(SIZE)[:, None] // 4 * 2 + np.arange(SIZE) // 4
+    lime = {"method": "lime", "segmentation": blocks, "num_samples": 24}
+    for method in METHODS:
+        yield method, model, images, {"method": method}
+    yield "lime", model, images, lime
+    for method in xaifake.methods("innvestigate"):
+        options = INNVESTIGATE_OPTIONS.get(method, {})
+        options = {"method": method, "engine": "innvestigate", **options}
+        yield f"innvestigate {method}", model, images, options
+    xception, large = build_xception(71), pictures(2, 71)
+    yield "gradient of Xception", xception, large, {"method": "gradient"}
+    paths = {"method": "integrated_gradients", "steps": 4}
+    yield "integrated_gradients of Xception", xception, large, paths
+    lime = {"method": "lime", "segmentation": "slic", "num_samples": 24, "batch_size": 24}
+    yield "lime of Xception", xception, large, lime
+
+
 def fingerprints():
-    """Return one line for each method: its name and a hash of its map."""
+    """Return one line for each of `calls`: its name and a hash of its map."""
     lines = []
-    for name in METHODS:
-        relevance = xaifake.explain(detector(), pictures(3), name, progress=False)
+    for name, model, images, options in calls():
+        relevance = xaifake.explain(model, images, progress=False, **options)
         lines.append(f"{name} {hashlib.sha256(relevance.tobytes()).hexdigest()}")
     return lines
 

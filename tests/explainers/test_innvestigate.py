@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small import INNVESTIGATE_OPTIONS
 
 import xaifake
+from xaifake.detector import build_xception
+from xaifake.detector.xception import batch_norms
 from xaifake.errors import UserError
 from xaifake.explainers import gradients, innvestigate
 from xaifake.explainers.question import ask
@@ -75,39 +78,34 @@ def test_integrated_gradients_agree_at_the_other_engines_nodes(network, images):
     assert_close(images * mean, run(network, images, "integrated_gradients", steps=64))
 
 
-@pytest.mark.parametrize("name", ["gradient", "guided_backprop", "integrated_gradients"])
-def test_both_engines_agree_on_xception(name):
-    from xaifake.detector import build_xception
-
+@pytest.fixture(scope="module")
+def xception():
     model = build_xception(71, seed=3)
     rng = np.random.default_rng(4)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            random = rng.uniform(0.5, 1.5, gamma.shape), rng.normal(0, 0.1, beta.shape)
-            layer.set_weights([*random, rng.normal(0, 0.1, mean.shape), variance])
-    images = rng.uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
-    if name == "integrated_gradients":
-        theirs = run(model, images, name, steps=4)
-        mean = gradients._path_mean(ask(model, images), 0 * images, np.arange(4) / 4, 4, False)
-        assert_close(images * mean, theirs)
-    elif name == "guided_backprop":
-        assert_close(guided_from_the_logits_value(model, images), run(model, images, name))
-    else:
-        assert_close(xaifake.explain(model, images, name), run(model, images, name))
+    for layer in batch_norms(model):
+        gamma, beta, mean, variance = layer.get_weights()
+        random = rng.uniform(0.5, 1.5, gamma.shape), rng.normal(0, 0.1, beta.shape)
+        layer.set_weights([*random, rng.normal(0, 0.1, mean.shape), variance])
+    return model
+
+
+def test_integrated_gradients_agree_on_xception(xception):
+    images = np.random.default_rng(4).uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
+    question = ask(xception, images)
+    mean = gradients._path_mean(question, np.zeros_like(images), np.arange(4) / 4, 4, False)
+    assert_close(images * mean, run(xception, images, "integrated_gradients", steps=4))
+
+
+def test_guided_backprop_agrees_on_xception(xception):
+    images = np.random.default_rng(5).uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
+    assert_close(
+        guided_from_the_logits_value(xception, images), run(xception, images, "guided_backprop")
+    )
 
 
 def test_every_method_runs_or_is_refused_with_a_reason(network, images):
-    options = {
-        "lrp": {"rule": "Epsilon"},
-        "lrp.alpha_beta": {"alpha": 3, "beta": 2},
-        "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
-        "integrated_gradients": {"steps": 4},
-        "smoothgrad": {"augment_by_n": 4},
-        "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 1},
-    }
     for method in xaifake.methods("innvestigate"):
-        relevance = run(network, images, method, **options.get(method, {}))
+        relevance = run(network, images, method, **INNVESTIGATE_OPTIONS.get(method, {}))
         assert relevance.shape == images.shape and relevance.dtype == np.float32
         assert np.isfinite(relevance).all() and np.abs(relevance).max() > 0
 
@@ -134,12 +132,13 @@ def test_alpha_beta_without_bias_matches_its_definition(images):
     def back(below, w, relevance):
         sent = below[:, :, None] * w[None]
         plus, minus = np.maximum(sent, 0), np.minimum(sent, 0)
-        shares = [np.divide(p, s := p.sum(1, keepdims=True), where=s != 0, out=np.zeros_like(p))
-                  for p in (plus, minus)]  # fmt: skip
-        both = (plus.any(1) & minus.any(1))[:, None, :]
-        # A neuron with one sign alone gives 2 R or -R, as the library does.
-        weights = np.where(both, 1, 1)
-        return ((2 * shares[0] - shares[1]) * weights * relevance[:, None, :]).sum(2)
+        # A neuron without negative part gives 2 R, as the library does.
+        shares = [share(part) for part in (plus, minus)]
+        return ((2 * shares[0] - shares[1]) * relevance[:, None, :]).sum(2)
+
+    def share(part):
+        total = part.sum(1, keepdims=True)
+        return np.divide(part, total, where=total != 0, out=np.zeros_like(part))
 
     logit = hidden @ kernels[3]
     expected = back(below, kernels[2], back(hidden, kernels[3], logit))

@@ -396,7 +396,7 @@ def plain_faces(reds, labels, people, size=6):
     return Faces(images, np.array(labels), nothing, None, table, 1.3)
 
 
-FOUR = plain_faces([100, 125, 130, 115], [0, 0, 1, 1], ["a", "b", "a", "b"])
+FOUR = plain_faces([100, 121, 130, 115], [0, 0, 1, 1], ["a", "b", "a", "b"])
 
 
 def test_the_curve_at_identity_is_computed_by_hand():
@@ -404,13 +404,13 @@ def test_the_curve_at_identity_is_computed_by_hand():
     assert list(curve) == ["kind", "strength", "score", "value", "low", "high"]
     assert curve.score.tolist() == list(SCORES)
     assert set(curve.kind) == {"blur"} and set(curve.strength) == {0}
-    chance = expit(20 * (np.array([100, 125, 130, 115]) - 120) / 127.5)
+    chance = expit(20 * (np.array([100, 121, 130, 115]) - 120) / 127.5)
     assert (
         dict(zip(curve.score, curve.value, strict=True))
         == pytest.approx(
             {
                 "accuracy": 0.5,
-                "auc": 0.75,  # only the fake of 115 ranks below the real of 125
+                "auc": 0.75,  # only the fake of 115 ranks below the real of 121
                 "probability_real": chance[:2].mean(),
                 "probability_fake": chance[2:].mean(),
                 "false_fake": 0.5,

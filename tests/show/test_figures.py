@@ -95,3 +95,47 @@ def test_intervals_stand_beside_their_names():
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     segments = axis.collections[0].get_segments()
     np.testing.assert_allclose([s[:, 0] for s in segments], [[0.4, 0.6], [0.6, 0.9]])
+
+
+def test_depth_starts_at_the_first_layer_and_shows_every_detector():
+    columns = ["height", "width", "similarity", "similarity_other", "active_places"]
+    table = pd.DataFrame({name: [4.0, 2.0, 1.0] for name in [*columns, "never_active"]})
+    figure = figures.plot_depth({1.3: table, 2.0: table})
+    left = figure.axes[0]
+    assert [list(line.get_xdata()) for line in left.lines] == [[1, 2, 3]] * 2
+    assert list(left.lines[0].get_ydata()) == [16, 4, 1]
+    assert [len(axis.lines) for axis in figure.axes] == [2, 4, 4]
+
+
+def test_curves_of_perturbations_start_at_the_picture_as_it_is():
+    rows = [("blur", 0, 0.9), ("blur", 2, 0.6), ("rotation", -10, 0.8), ("scaling", 1.5, 0.7)]
+    table = pd.DataFrame(rows, columns=["kind", "strength", "value"])
+    table = table.assign(score="auc", low=table.value - 0.1, high=table.value + 0.1, scale=2.0)
+    figure = figures.plot_perturbation_curves(table, "auc", "AUC", reference=0.5)
+    shown = {
+        axis.get_title(): dict(zip(*axis.lines[0].get_data(), strict=True))
+        for axis in figure.axes
+        if axis.get_title()
+    }
+    assert shown == {
+        "blur": {0: 0.9, 2: 0.6},
+        "rotation": {-10: 0.8, 0: 0.9},
+        "scaling": {1: 0.9, 1.5: 0.7},
+    }
+
+
+def test_the_sweep_of_lime_has_a_line_for_each_fill():
+    rows = [(fill, n, n / 400, 0.5) for fill in ("mean", "twin") for n in (100, 200) for _ in "ab"]
+    table = pd.DataFrame(rows, columns=["fill", "num_samples", "agreement", "r2"])
+    left, right = figures.plot_lime_sweep(table).axes
+    for axis, expected in ((left, [0.25, 0.5]), (right, [0.5, 0.5])):
+        lines = [line for line in axis.lines if len(line.get_xdata()) == 2]
+        assert len(lines) == 2
+        np.testing.assert_allclose([line.get_ydata() for line in lines], [expected] * 2)
+
+
+def test_paths_run_from_the_baseline_to_the_picture():
+    logits, slopes = np.array([[0.0, 1.0]]), np.array([[3.0, 2.0]])
+    left, right = figures.plot_paths(logits, slopes, ["one"]).axes
+    np.testing.assert_allclose(left.lines[0].get_data(), [[0.25, 0.75], [0, 1]])
+    np.testing.assert_allclose(right.lines[0].get_data(), [[0.25, 0.75], [3, 2]])

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Each analyzer of Xception holds a graph of some hundred MB.
-KEPT_ANALYZERS = 8
+# Each analyzer of Xception holds a graph of nearly a GB.
+KEPT_ANALYZERS = 4
 
 _models = OrderedDict()
 _analyzers = OrderedDict()

@@ -258,6 +258,8 @@ def make_fills(question, fill):
     if not isinstance(fill, str):
         fill = np.asarray(fill)
         fill = fill[None] if fill.ndim == 3 else fill
+        if fill.ndim != 4:
+            raise UserError(f"fill={fill!r}: give {', '.join(FILLS)}, or pictures.")
         if len(fill) not in (1, len(images)):
             raise UserError(f"{len(fill)} fills for {len(images)} pictures: give one, or one each.")
         floats = as_floats(fill, images.shape[1:], question.value_range)

@@ -22,6 +22,15 @@ GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 SCORES = ("accuracy", "auc", "probability_real", "probability_fake", "false_fake", "recall")
 
 
+def _as_numbers(values, shape):
+    """Return finite numbers of this shape as an array, or None if they are not."""
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers.shape == shape and np.isfinite(numbers).all() else None
+
+
 def _check(good, name, given, expected):
     if not good:
         raise UserError(f"{name}={given!r}: give {expected}.")
@@ -93,7 +102,7 @@ class Blur(Perturbation):
     kind = "blur"
 
     def __post_init__(self):
-        _check(self.sigma >= 0, "sigma", self.sigma, "0 or more pixels")
+        _check(0 <= self.sigma < np.inf, "sigma", self.sigma, "0 or more pixels")
 
     @property
     def strength(self):
@@ -124,7 +133,7 @@ class Noise(Perturbation):
     kind = "noise"
 
     def __post_init__(self):
-        _check(self.sigma >= 0, "sigma", self.sigma, "0 or more")
+        _check(0 <= self.sigma < np.inf, "sigma", self.sigma, "0 or more")
 
     @property
     def strength(self):
@@ -162,12 +171,11 @@ class Affine(Perturbation):
     strength: float = 1.0
 
     def __post_init__(self):
-        shape, determinant = np.shape(self.matrix), None
-        if shape == (2, 2):
-            determinant = np.linalg.det(self.matrix)
-        usable = determinant is not None and np.isfinite(determinant) and abs(determinant) > 1e-6
+        matrix = _as_numbers(self.matrix, (2, 2))
+        usable = matrix is not None and abs(np.linalg.det(matrix)) > 1e-6
         _check(usable, "matrix", self.matrix, "2 x 2 numbers that can be inverted")
-        _check(len(self.shift) == 2, "shift", self.shift, "two numbers, right and down")
+        usable = _as_numbers(self.shift, (2,)) is not None
+        _check(usable, "shift", self.shift, "two numbers, right and down")
 
     def apply(self, images):
         """Return warped pictures, by bilinear interpolation; see `Perturbation.apply`."""
@@ -187,7 +195,8 @@ class Affine(Perturbation):
         places = transform.inverse(np.stack([columns.ravel(), rows.ravel()], axis=1))
         limits = np.array([width - 1, height - 1])
         inside = ((places > -1e-6) & (places < limits + 1e-6)).all(axis=1)
-        whole = warp(inside.reshape(height, width).astype(float), transform, order=1, cval=0)
+        inside = inside.reshape(height, width).astype(float)
+        whole = warp(inside, transform, order=1, cval=0, clip=False)
         return whole > 1 - 1e-6
 
     def _transform(self, height, width):
@@ -307,7 +316,9 @@ def _warp(images, inverse_map, mode):
     """Warp every picture of a batch bilinearly; the channels of a batch go through as one."""
     n, height, width, channels = images.shape
     flat = images.astype(np.float64).transpose(1, 2, 0, 3).reshape(height, width, n * channels)
-    warped = warp(flat, inverse_map, order=1, mode=mode, cval=0.0, preserve_range=True)
+    # Clipping would hold every picture to the range of all.
+    options = {"cval": 0.0, "preserve_range": True, "clip": False}
+    warped = warp(flat, inverse_map, order=1, mode=mode, **options)
     warped = warped.reshape(height, width, n, channels).transpose(2, 0, 1, 3)
     return _as_type(warped, images.dtype)
 
@@ -320,6 +331,6 @@ def _as_type(values, dtype):
 
 def _check_batch(images):
     images = np.asarray(images)
-    if images.ndim != 4:
+    if images.ndim != 4 or not images.size:
         raise UserError(f"Pictures of shape {images.shape}, where (N, H, W, C) is asked for.")
     return images

@@ -341,7 +341,7 @@ def plot_perturbation_curves(table, score, ylabel, reference=None):
         sns.despine(ax=axis)
     for axis in axes.flat[len(kinds) :]:
         axis.axis("off")
-    axes[0, 0].legend(fontsize=7, loc="lower left")
+    axes[0, 0].legend(fontsize=7)
     return figure
 
 

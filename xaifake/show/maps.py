@@ -107,7 +107,8 @@ def _is_picture(item):
 
 
 def _limit(values):
-    return np.percentile(np.abs(values), PERCENTILE) or 1.0
+    values = np.abs(values)
+    return np.percentile(values, PERCENTILE) or values.max() or 1.0
 
 
 def _draw_map(axis, heatmap, limit=None):

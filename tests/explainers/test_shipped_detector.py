@@ -1,0 +1,57 @@
+"""On the shipped detector and faces of unseen people: completeness, and a stored entry again."""
+
+import numpy as np
+import pytest
+
+import xaifake
+from xaifake.data import load_faces
+from xaifake.detector import found_fakes, load_detector, predict_logits
+from xaifake.explainers.stored import lime_sweep
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(2.0)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return load_faces(scale=2.0)
+
+
+def test_integrated_gradients_are_complete_to_a_hundredth_on_twenty_faces(detector, faces):
+    firsts = faces[~faces.table.duplicated("video").to_numpy() & (faces.labels == 1)]
+    fakes = firsts[predict_logits(detector, firsts.images) > 0][:20]
+    assert len(fakes) == 20
+    relevance, report = xaifake.explain(
+        detector, fakes.images, "integrated_gradients", steps=64, baseline=fakes.twins,
+        return_report=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(relevance.sum((1, 2, 3)), report["sum"], rtol=1e-3, atol=1e-3)
+    difference = report.logit - report.logit_baseline
+    error = np.abs(report["sum"] - difference)
+    np.testing.assert_allclose(error / np.abs(difference), report.completeness_error, rtol=1e-6)
+    assert (error < 0.01 * np.abs(difference)).all()
+
+
+def test_the_stored_sweep_of_lime_comes_out_again(detector, faces):
+    stored = lime_sweep()
+    case = stored[(stored.fill == "twin") & (stored.num_samples == 50)].iloc[0]
+    face = faces[
+        np.flatnonzero((faces.table.video == case.video) & (faces.table.frame == case.frame))
+    ]
+    r2 = [
+        xaifake.explain(
+            detector, face.images, "lime", segmentation="slic", fill=face.twins, num_samples=50,
+            seed=seed, return_report=True,
+        )[1].r2[0]
+        for seed in (0, 1, 2)
+    ]  # fmt: skip
+    assert np.mean(r2) == pytest.approx(case.r2, abs=0.02)
+
+
+def test_found_fakes_are_found_and_of_different_people(detector, faces):
+    found = found_fakes(detector, faces, 4, "whole")
+    _, report = xaifake.explain(detector, found.images, "gradient", return_report=True)
+    assert (report.logit > 0).all() and (found.labels == 1).all()
+    assert found.table.target.nunique() == len(found) == 4

@@ -1,0 +1,56 @@
+"""What was computed once belongs to the shipped detectors, and is computed in pieces."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import compute_grids
+from xaifake.data import load_faces
+from xaifake.detector import load_detector
+from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
+
+
+def test_stored_curves_have_every_entry_of_the_sweep():
+    stored = stored_curves()
+    entries = {(p.kind, round(p.strength, 6), s) for p in SWEEP for s in SCORES}
+    for scale in (1.3, 2.0):
+        rows = stored[stored.scale == scale]
+        assert {(*key, s) for *key, s in rows[["kind", "strength", "score"]].to_numpy()} == entries
+        assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
+
+
+def test_a_stored_entry_comes_out_again():
+    stored = stored_curves().query("scale == 2.0 and kind == 'blur' and strength == 0")
+    now = perturbation_curve(load_detector(2.0), load_faces(scale=2.0), [Blur(0)], resamples=2)
+    assert list(now.score) == list(stored.score)
+    # A logit on the threshold may fall on its other side on another processor.
+    np.testing.assert_allclose(now.value, stored.value, atol=0.01)
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(compute_grids, "PARTS", tmp_path / "parts")
+    monkeypatch.setattr(compute_grids, "GRIDS", tmp_path / "grids")
+    monkeypatch.setattr(compute_grids, "SCALES", (2.0,))
+    monkeypatch.setattr(compute_grids, "SWEEP", [Blur(1), Blur(2), Blur(3)])
+    monkeypatch.setattr(compute_grids, "load_detector", lambda scale: None)
+    monkeypatch.setattr(compute_grids, "load_faces", lambda scale: None)
+    asked = []
+
+    def curve(model, faces, perturbations, progress):
+        asked.append(perturbations[0].sigma)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return pd.DataFrame({"strength": [perturbations[0].sigma], "value": [0.5]})
+
+    monkeypatch.setattr(compute_grids, "perturbation_curve", curve)
+    with pytest.raises(KeyboardInterrupt):
+        compute_grids.main(["perturbations"])
+    assert compute_grids.main(["perturbations"]) == 0
+    assert asked == [1, 2, 3, 3]
+    table = pd.read_csv(tmp_path / "grids" / "perturbations.csv")
+    assert table.strength.to_list() == [1, 2, 3]
+
+
+def test_a_grid_that_does_not_exist_is_told(capsys):
+    assert compute_grids.main(["rule"]) == 2
+    assert "No grid rule: give rules, perturbations, lime." in capsys.readouterr().err
