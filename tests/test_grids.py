@@ -7,6 +7,9 @@ import pytest
 import compute_grids
 from xaifake.data import load_faces
 from xaifake.detector import load_detector
+from xaifake.explainers import explain
+from xaifake.explainers.lime import fit_surrogate
+from xaifake.explainers.stored import rule_grid
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
 
 
@@ -25,6 +28,34 @@ def test_a_stored_entry_comes_out_again():
     assert list(now.score) == list(stored.score)
     # A logit on the threshold may fall on its other side on another processor.
     np.testing.assert_allclose(now.value, stored.value, atol=0.01)
+
+
+def test_no_map_of_the_grid_stands_there_twice_and_one_comes_out_again():
+    for scale in (1.3, 2.0):
+        grid = rule_grid(scale)
+        maps = list(grid.heatmaps.items())
+        for number, (name, one) in enumerate(maps):
+            for other, two in maps[:number]:
+                assert not np.array_equal(one, two), (name, other)
+    faces = load_faces(scale=2.0)
+    keys = list(zip(faces.table.video, faces.table.frame, strict=True))
+    images = faces.images[[keys.index(face) for face in grid.faces]]
+    now = explain(load_detector(2.0), images, "gradient").sum(axis=-1)
+    stored = grid.heatmaps["gradient"]
+    np.testing.assert_allclose(now, stored, atol=2e-3 * np.abs(stored).max())
+
+
+def test_fewer_samples_of_lime_are_the_first_of_the_many():
+    images = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
+    segments = np.arange(8)[:, None] // 4 * 2 + np.arange(8) // 4
+
+    def classify(pictures):
+        return 0.5 + 0.1 * pictures.mean(axis=(1, 2, 3))
+
+    answers = compute_grids._record(classify, images, segments, None, seed=3)
+    replayed = fit_surrogate(compute_grids._replay(answers), images, segments, None, 50, seed=3)
+    asked = fit_surrogate(classify, images, segments, None, 50, seed=3)
+    np.testing.assert_allclose(replayed.weights, asked.weights, rtol=1e-6)
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pages
 import refresh_notebooks
 import run_chapters
 import set_address
+from xaifake.explainers import innvestigate
 
 ADDRESS = "https://github.com/someone/some-book"
 
@@ -219,3 +220,15 @@ def test_a_planted_fault_in_a_page_is_found(tmp_path, body, problem):
 
 def test_a_book_without_a_first_page_is_no_book(tmp_path):
     assert pages.problems(tmp_path) == ["there is no index.html"]
+
+
+def test_chapters_that_run_innvestigate_install_it_on_colab():
+    said = [
+        path.stem
+        for path in chapters.chapter_paths()
+        if any('engine="innvestigate"' in c.source for c in chapters.read(path).cells)
+    ]
+    assert tuple(said) == set_address.INNVESTIGATE
+    version = (chapters.ROOT / "requirements" / "innvestigate.txt").read_text().split()[0]
+    assert version in set_address.INSTALL_INNVESTIGATE
+    assert version in innvestigate.INSTALL

@@ -3,7 +3,8 @@
     python tools/compute_grids.py [rules] [perturbations] [lime]        (default: all)
 
 Every part is kept in `_build/grids` as it is finished, so that a run which was killed goes on
-where it stopped. The chapters run an entry or two of each grid again and compare.
+where it stopped; delete that folder after a change of weights, faces or methods. The chapters run
+an entry or two of each grid again and compare.
 """
 
 import sys
@@ -17,8 +18,8 @@ import chapters
 from xaifake.data import load_faces
 from xaifake.detector import found_fakes, load_detector
 from xaifake.detector.xception import SCALES
-from xaifake.errors import UserError
 from xaifake.explainers import explain, methods
+from xaifake.explainers.innvestigate import Refused
 from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
 from xaifake.explainers.question import ask
 from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
@@ -30,7 +31,7 @@ REGIONS = ("whole", "eyes")
 # and the rest would show a map twice.
 LEFT_OUT = {"lrp", "lrp.alpha_beta", "gradient.baseline", "lrp.z_plus"}
 OPTIONS = {
-    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 3},
+    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 20},
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
 }
 LIME_COUNTS = (50, 100, 200, 400)
@@ -63,7 +64,7 @@ def _run_rule(model, images, name):
     options = OPTIONS.get(name, {})
     try:
         relevance = explain(model, images, name, engine="innvestigate", progress=False, **options)
-    except UserError as error:
+    except Refused as error:
         return {"reason": str(error)}
     return {"heatmaps": relevance.sum(axis=-1)}
 
@@ -88,7 +89,7 @@ def lime():
     model, faces = load_detector(2.0), load_faces(scale=2.0)
     chosen = found_fakes(model, faces, LIME_FACES, "whole")
     question = ask(model, chosen.images)
-    segments, classify = segment(question, "slic"), classifier(question, 64)
+    segments, classify = segment(question, "slic"), classifier(question)
     fills = {name: make_fills(question, name) for name in ("mean", "grey", "blur")}
     fills["twin"] = make_fills(question, chosen.twins)
     rows = []

@@ -11,3 +11,7 @@ def __getattr__(name):
     if name in __all__:
         return getattr(importlib.import_module("xaifake.explainers"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -299,7 +299,7 @@ def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
         {
             "target": ["a", "a", "a", "b", "b", "c", "d"],
             "video": ["a1", "a2", "a3", "b1", "b1", "c1", "d1"],
-            "region": ["", "whole", "eyes", "whole", "whole", "whole", "whole"],
+            "region": ["", "whole", "eyes", "whole", "whole", "whole", ""],
         }
     )
     labels = np.array([0, 1, 1, 1, 1, 1, 1])

@@ -291,20 +291,41 @@ def test_guided_backprop_wants_no_layers_of_another_activation_beside_relus(leak
         answer(model, floats(1), "guided_backprop")
 
 
-def test_guided_backprop_sees_relus_that_are_no_layers_or_refuses_them():
+def test_guided_backprop_refuses_relus_that_are_no_layers():
     picture = keras.Input((SIZE, SIZE, 3))
     first = layers.Conv2D(3, 3, activation="relu")(picture)
     sums = layers.Conv2D(3, 3)(first)
-    ends = [layers.Flatten(), layers.Dense(1)]
-    of_operations = keras.Model(picture, ends[1](ends[0](keras.ops.relu(sums))))
-    of_layers = keras.Model(picture, ends[1](ends[0](layers.ReLU()(sums))))
-    draw_weights(of_layers)
-    images = floats(2)
+    loose = layers.Dense(1)(layers.Flatten()(keras.ops.relu(sums)))
+    with pytest.raises(UserError, match="is an operation and no layer"):
+        answer(keras.Model(picture, loose), floats(1), "guided_backprop")
+
+
+def test_a_compiled_model_is_copied_without_its_loss():
+    def loss_of_mine(truth, answer):
+        return truth - answer
+
+    model, images = detector(), floats(1)
+    before = answer(model, images, "guided_backprop")
+    model = detector()
+    model.compile(loss=loss_of_mine)
+    np.testing.assert_array_equal(answer(model, images, "guided_backprop"), before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_gives_float32_maps_near_those_of_full_precision(policy, method):
+    full = detector()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
     try:
-        relevance = answer(of_operations, images, "guided_backprop")
-    except UserError:
-        return
-    assert np.array_equal(relevance, answer(of_layers, images, "guided_backprop"))
+        half = detector()
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(full.get_weights())
+    relevance = answer(half, floats(2), method)
+    assert relevance.dtype == np.float32
+    expected = answer(full, floats(2), method)
+    assert np.corrcoef(relevance.ravel(), expected.ravel())[0, 1] > 0.95
 
 
 def test_guided_backprop_sees_new_weights():

@@ -155,26 +155,20 @@ def test_a_head_may_stand_behind_an_operation_that_is_no_layer():
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softmax"])
-def test_a_head_that_is_an_operation_is_taken_off_or_refused(name):
+def test_a_head_that_is_an_operation_is_taken_off(name):
     bare, images = detector(3), floats(2)
     headed = keras.Model(bare.inputs[0], getattr(keras.ops, name)(bare.outputs[0]))
-    try:
-        relevance = xaifake.explain(headed, images, "gradient", target=1)
-    except UserError:
-        return
+    relevance = xaifake.explain(headed, images, "gradient", target=1)
     assert np.array_equal(relevance, xaifake.explain(bare, images, "gradient", target=1))
 
 
 @pytest.mark.parametrize("kind", ["linear", "reshape"])
-def test_a_head_under_a_layer_that_changes_nothing_is_taken_off_or_refused(kind):
+def test_a_head_under_a_layer_that_changes_nothing_is_taken_off(kind):
     # Models of mixed precision often end in Activation("linear", dtype="float32").
     bare, images = detector(), floats(2)
     last = layers.Activation("linear") if kind == "linear" else layers.Reshape((1,))
     headed = topped(detector(activation="sigmoid"), last)
-    try:
-        relevance = xaifake.explain(headed, images, "gradient")
-    except UserError:
-        return
+    relevance = xaifake.explain(headed, images, "gradient")
     assert np.array_equal(relevance, xaifake.explain(bare, images, "gradient"))
 
 

@@ -73,8 +73,9 @@ def explain(model, images, method="lime", **options):
 
 
 def weights_of(relevance, segments=SQUARES):
-    """Return the sum over each segment's pixels and colours."""
-    return np.bincount(segments.ravel(), relevance.sum(axis=-1, dtype=float).ravel())
+    """Return what each segment's pixels hold, over their colours together."""
+    total = np.bincount(segments.ravel(), relevance.sum(axis=-1, dtype=float).ravel())
+    return total / np.bincount(segments.ravel())
 
 
 def plain_lime(classify, image, segments, fill, samples, seed, batch_size, **how):
@@ -207,7 +208,7 @@ def test_evidence_planted_in_a_segment_that_was_found_is_found_there(model):
     assert weights_of(relevance[0], segments).argmax() == planted
 
 
-def test_relevance_is_the_weight_spread_evenly_over_a_segment(model, probability):
+def test_relevance_is_the_segments_weight_at_each_of_its_pixels(model, probability):
     images = faces(2)
     relevance = explain(model, images, segmentation=ODD, seed=3)
     assert relevance.shape == images.shape and relevance.dtype == np.float32
@@ -449,7 +450,7 @@ def test_a_picture_in_one_segment_can_be_explained(model):
         ({"segmentation": SQUARES.astype(float)}, "type float64: give whole numbers"),
         ({"segmentation": None}, "Segments of shape"),
         ({"fill": "black"}, "No fill 'black': give mean, grey, blur, or pictures"),
-        ({"fill": faces(3)}, "3 fills for 2 pictures: give one, or one each"),
+        ({"fill": faces(3)}, "3 fills for 2 pictures: give one for all, or one for each"),
         ({"fill": faces(2, size=12)}, "12 x 12 pixels"),
         ({"fill": np.full((SIZE, SIZE, 3), np.nan)}, "NaN"),
         ({"num_samples": 1}, "num_samples=1.*some hundred"),

@@ -229,7 +229,14 @@ BAD_MODELS = {
 def test_models_that_cannot_be_explained_are_refused(name):
     build, message = BAD_MODELS[name]
     with pytest.raises(UserError, match=message):
-        xaifake.explain(build(), floats(1), "gradient")
+        xaifake.explain(build(), floats(1), "guided_backprop")
+
+
+@pytest.mark.parametrize("build", [nested, layer_used_twice])
+def test_what_needs_only_the_answer_does_not_look_inside(build):
+    relevance, report = xaifake.explain(build(), floats(1), "input_t_gradient", return_report=True)
+    # Linear but for the biases, which are 0 at first.
+    np.testing.assert_allclose(relevance.sum(), report.logit[0], rtol=1e-4)
 
 
 def test_a_model_that_takes_no_pictures_is_refused():

@@ -19,13 +19,16 @@ def faces():
     return load_faces(scale=2.0)
 
 
-def test_integrated_gradients_are_complete_to_a_hundredth_on_twenty_faces(detector, faces):
+@pytest.mark.parametrize("baseline", ["grey", "twin"])
+def test_integrated_gradients_are_complete_to_a_hundredth_on_twenty_faces(
+    detector, faces, baseline
+):
     firsts = faces[~faces.table.duplicated("video").to_numpy() & (faces.labels == 1)]
     fakes = firsts[predict_logits(detector, firsts.images) > 0][:20]
     assert len(fakes) == 20
     relevance, report = xaifake.explain(
-        detector, fakes.images, "integrated_gradients", steps=64, baseline=fakes.twins,
-        return_report=True,
+        detector, fakes.images, "integrated_gradients", steps=64, return_report=True,
+        baseline=fakes.twins if baseline == "twin" else None,
     )  # fmt: skip
     np.testing.assert_allclose(relevance.sum((1, 2, 3)), report["sum"], rtol=1e-3, atol=1e-3)
     difference = report.logit - report.logit_baseline

@@ -323,7 +323,8 @@ def found_fakes(model, faces, count=4, region=None):
     count : int
         How many fakes, at most.
     region : str, optional
-        Only fakes of this region, such as "whole" or "eyes"; any if not given.
+        Only fakes of this region, such as "whole" or "eyes"; any if not given. Fakes whose table
+        names no region, such as DFD's, are whole faces.
 
     Returns
     -------
@@ -338,7 +339,10 @@ def found_fakes(model, faces, count=4, region=None):
     table = faces.table
     candidates = (faces.labels == 1) & ~table.duplicated("video").to_numpy()
     if region is not None:
-        candidates &= (table.region == region).to_numpy()
+        candidates &= (
+            table.region.astype(object).replace({"": "whole", None: "whole", np.nan: "whole"})
+            == region
+        ).to_numpy()
     rows = np.flatnonzero(candidates)
     if len(rows):
         found = table.iloc[rows].assign(row=rows, logit=predict_logits(model, faces.images[rows]))

@@ -228,7 +228,7 @@ def load_detector(scale=1.3, weights=None):
     scale : float
         1.3 or 2.0: side of the square over the larger side of dlib's face box.
     weights : str or path, optional
-        A file that `train` or `save_weights` wrote, instead of the shipped one.
+        A file that `train` or `save_weights` wrote, instead of the shipped one of `scale`.
 
     Returns
     -------

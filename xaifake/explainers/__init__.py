@@ -9,7 +9,7 @@ from xaifake.explainers.activations import (
     describe_depth,
     map_layers,
 )
-from xaifake.explainers.explain import explain, methods
+from xaifake.explainers.api import explain, methods
 
 __all__ = [
     "activations",

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from xaifake.errors import UserError
-from xaifake.explainers.graph import as_functional, find_layer, nodes
+from xaifake.explainers.graph import RELUS, as_functional, find_layer, nodes
 from xaifake.explainers.question import RANGE, as_floats, batches
 from xaifake.progress import progress_bar
 
@@ -54,8 +54,7 @@ def map_layers(model):
 
 
 def _map_nodes(model):
-    relus = ("relu", "relu6")
-    return [x for x in nodes(model) if x.activation in relus and len(x.output.shape) == 4]
+    return [x for x in nodes(model) if x.activation in RELUS and len(x.output.shape) == 4]
 
 
 def _run(tensors, model, images, batch_size, progress):
@@ -64,7 +63,7 @@ def _run(tensors, model, images, batch_size, progress):
     starts = batches(len(images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
         answers = keras.tree.flatten(part(images[first : first + batch_size], training=False))
-        yield [keras.ops.cast(answer, "float32").numpy() for answer in answers]
+        yield [np.asarray(keras.ops.cast(answer, "float32")) for answer in answers]
 
 
 def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=True):

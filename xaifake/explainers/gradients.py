@@ -11,11 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from xaifake.errors import UserError
-from xaifake.explainers.graph import find_layer, nodes
-from xaifake.explainers.question import as_floats, batches
+from xaifake.explainers.graph import RELUS, find_layer, nodes
+from xaifake.explainers.question import batches, one_for_each
 from xaifake.progress import progress_bar
 
-RELUS = ("relu", "relu6")
 _guided = WeakKeyDictionary()
 
 
@@ -74,7 +73,7 @@ def integrated_gradients(question, batch_size=32, progress=True, steps=64, basel
     relevance : numpy.ndarray of float32, (N, H, W, C)
     report : dict of str to array
         `logit`, `logit_baseline` and `completeness_error`: how far the map's sum is from their
-        difference, as a share of that difference.
+        difference, as a share of that difference; not finite where the two logits are equal.
 
     Raises
     ------
@@ -100,21 +99,7 @@ def _as_baseline(question, baseline):
     """Return the starting picture of each path."""
     if baseline is None:
         return np.full_like(question.images, sum(question.value_range) / 2)
-    baseline = np.asarray(baseline)
-    if baseline.ndim == 3:
-        baseline = baseline[None]
-    if baseline.ndim != 4:
-        raise UserError(
-            f"baseline={baseline!r}: give pictures like the ones explained, for instance "
-            "np.zeros_like(images) for black ones."
-        )
-    if len(baseline) not in (1, len(question.images)):
-        raise UserError(
-            f"{len(baseline)} baselines for {len(question.images)} pictures: give one for all, or "
-            "one for each."
-        )
-    start = as_floats(baseline, question.images.shape[1:], question.value_range)
-    return np.broadcast_to(start, question.images.shape)
+    return one_for_each(baseline, "baseline", question.images, question.value_range)
 
 
 def _path_mean(question, start, alphas, batch_size, progress):
@@ -127,7 +112,8 @@ def _path_mean(question, start, alphas, batch_size, progress):
         way = alphas[step].astype(np.float32)[:, None, None, None]
         here = start[picture] + way * (question.images[picture] - start[picture])
         slope, _ = _slope(question.logit, here)
-        np.add.at(total, picture, slope)
+        for number in np.unique(picture):
+            total[number] += slope[picture == number].sum(axis=0, dtype=np.float64)
     return total / len(alphas)
 
 
@@ -156,7 +142,9 @@ def _guided_copy(model):
     """Return a copy of the model whose ReLUs pass only positive gradients."""
     if model not in _guided:
         _check_relus(model)
-        _guided[model] = keras.models.clone_model(model, clone_function=_guided_layer)
+        # Without the model's loss and metrics, which a clone would have to rebuild.
+        bare = keras.Model(model.inputs[0], model.outputs[0])
+        _guided[model] = keras.models.clone_model(bare, clone_function=_guided_layer)
     _guided[model].set_weights(model.get_weights())
     return _guided[model]
 
@@ -164,8 +152,8 @@ def _guided_copy(model):
 def _check_relus(model):
     found = nodes(model)
     activations = {node.activation for node in found}
-    loose = [node.name for node in found if not isinstance(node.layer, keras.layers.Layer)]
-    loose = [name for name in loose if name.startswith(RELUS)]
+    relus = [node for node in found if node.activation in RELUS]
+    loose = [node.name for node in relus if not isinstance(node.layer, keras.layers.Layer)]
     others = activations - {*RELUS, "linear"}
     if others:
         raise UserError(
@@ -173,7 +161,7 @@ def _check_relus(model):
         )
     if loose:
         raise UserError(f"{loose[0]!r} is an operation and no layer: use keras.layers.ReLU there.")
-    if not activations & {*RELUS}:
+    if not relus:
         raise UserError("Guided Backprop changes the gradient at ReLUs, and this model has none.")
 
 
@@ -238,7 +226,7 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
             tape.watch(images)
             maps, logits = split(images, training=False)
             logit = question.of_logits(logits)
-        slopes = _gradient(tape, logit, maps)
+        maps, slopes = (tf.cast(x, tf.float32) for x in (maps, _gradient(tape, logit, maps)))
         weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
         cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
         cam = tf.image.resize(cam, (height, width)) / channels
@@ -249,6 +237,7 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
 
 def _last_maps(model):
     found = [node for node in nodes(model) if node.inputs and len(node.output.shape) == 4]
+    found = [node for node in found if node.output.shape[1:3] != (1, 1)]
     if not found:
         raise UserError("Grad-CAM needs a layer with maps (N, h, w, channels); there is none.")
     return found[-1]

@@ -12,10 +12,12 @@ import keras
 from xaifake.errors import UserError
 
 HEADS = ("sigmoid", "softmax")
+RELUS = ("relu", "relu6")
 # Layers at the end of a model that leave the logits what they are.
 _NEUTRAL = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
 _SLOPED = (keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU)
 _without_head = WeakKeyDictionary()
+_functional = WeakKeyDictionary()
 
 
 @dataclass
@@ -29,16 +31,24 @@ class Node:
         Names of the layers whose outputs it takes; empty for the model's input.
     output : keras.KerasTensor
         What it returns in this model.
+    sources : list of keras.KerasTensor
+        What it takes in this model.
     """
 
     layer: keras.layers.Layer
     inputs: list
     output: keras.KerasTensor
+    sources: list
 
     @property
     def name(self):
         """The layer's name."""
         return self.layer.name
+
+    @property
+    def layer_has_weights(self):
+        """Whether it has weights of its own."""
+        return bool(getattr(self.layer, "weights", []))
 
     @property
     def activation(self):
@@ -79,15 +89,12 @@ def nodes(model):
     found = {}
     waiting = [model.outputs[0]]
     while waiting:
-        tensor = waiting.pop()
-        # A layer may serve several models; only its tensors tell which of its calls is this one's.
-        layer, call, _ = tensor._keras_history
-        sources = [] if isinstance(layer, keras.layers.InputLayer) else _sources(layer, call)
+        node = _node_behind(waiting.pop())
+        layer = node.layer
         if layer.name not in found:
-            inputs = [source._keras_history.operation.name for source in sources]
-            found[layer.name] = Node(layer, inputs, tensor)
-            waiting += sources
-        elif found[layer.name].output is not tensor:
+            found[layer.name] = node
+            waiting += node.sources
+        elif found[layer.name].output is not node.output:
             raise UserError(f"The model uses the layer {layer.name!r} twice: give each its own.")
         if isinstance(layer, keras.Model):
             raise UserError(
@@ -97,8 +104,13 @@ def nodes(model):
     return [found[layer.name] for layer in model.operations]
 
 
-def _sources(layer, call):
-    return list(layer._inbound_nodes[call].input_tensors)
+def _node_behind(tensor):
+    """Return the layer that made a tensor, with its inputs."""
+    # A layer may serve several models; only the tensor tells which of its calls is this one's.
+    layer, call, _ = tensor._keras_history
+    first = isinstance(layer, keras.layers.InputLayer)
+    sources = [] if first else list(layer._inbound_nodes[call].input_tensors)
+    return Node(layer, [t._keras_history.operation.name for t in sources], tensor, sources)
 
 
 def as_functional(model):
@@ -125,9 +137,13 @@ def as_functional(model):
             f"The model has {len(model.inputs)} inputs and {len(model.outputs)} outputs: give one "
             "that takes a picture and returns its logits."
         )
-    if grown or not all(isinstance(x, keras.KerasTensor) for x in (model.input, model.output)):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return model
+    if not grown and all(isinstance(x, keras.KerasTensor) for x in (model.input, model.output)):
+        return model
+    known = _functional.get(model)
+    if known is None or known.outputs[0] is not model.outputs[0]:  # a Sequential may have grown
+        known = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        _functional[model] = known
+    return known
 
 
 def find_layer(model, name):
@@ -169,10 +185,9 @@ def without_head(model):
         If the model ends in another activation.
     """
     model = as_functional(model)
-    found = {node.name: node for node in nodes(model)}
-    last = found[model.outputs[0]._keras_history.operation.name]
+    last = _node_behind(model.outputs[0])
     while last.inputs and last.activation == "linear" and _is_neutral(last.layer):
-        last = found[last.inputs[0]]
+        last = _node_behind(last.sources[0])
     if last.activation == "linear":
         return model
     if last.activation not in HEADS:
@@ -180,16 +195,20 @@ def without_head(model):
             f"The model ends in {last.activation}, and an explanation starts from the sums before "
             "it: end the model in a layer without activation, or in a sigmoid or softmax."
         )
-    before = found[last.inputs[0]].output
-    if not getattr(last.layer, "weights", []):
-        return keras.Model(model.inputs[0], before, name=model.name)
     if model not in _without_head:
-        config = last.layer.get_config() | {"activation": "linear", "name": "logits"}
-        logits = type(last.layer).from_config(config)
-        _without_head[model] = keras.Model(model.inputs[0], logits(before), name=model.name)
+        _without_head[model] = _take_off(model, last)
     bare = _without_head[model]
-    bare.layers[-1].set_weights(last.layer.get_weights())
+    if last.layer_has_weights:
+        bare.layers[-1].set_weights(last.layer.get_weights())
     return bare
+
+
+def _take_off(model, last):
+    before = last.sources[0]
+    if last.layer_has_weights:
+        config = last.layer.get_config() | {"activation": "linear"}
+        before = type(last.layer).from_config(config)(before)
+    return keras.Model(model.inputs[0], before, name=model.name)
 
 
 def _is_neutral(layer):

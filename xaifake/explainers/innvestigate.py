@@ -16,6 +16,9 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -64,18 +67,21 @@ _SETTINGS = {
     "SeparableConv2D": ("filters", "depth_multiplier", *_CONVOLUTION),
     "ZeroPadding2D": ("padding",),
 }
+_NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows
+_lock = threading.Lock()
 _worker = None
 
 
-class Refused(Exception):
-    """What iNNvestigate says when it does not take a model or an option."""
+class Refused(UserError):
+    """iNNvestigate does not take a model or an option."""
 
 
 def explain_innvestigate(question, method, batch_size=16, progress=True, **options):
     """Run one of iNNvestigate's methods.
 
-    The first map of a method takes the time that building its graph takes: for Xception 10 to 60
-    seconds. Its analyzer is kept for further calls with the same model and options.
+    The first map of a method takes the time that building its graph takes: for Xception 10 to 40
+    seconds. The last four analyzers, of the last two models, are kept for further calls. They run
+    on the CPU, whatever the caller's network runs on.
 
     Parameters
     ----------
@@ -83,12 +89,14 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     method : str
         One of `METHODS`.
     batch_size : int
-        Pictures at a time.
+        Pictures at a time; `REPEATING` methods take one at a time.
     progress : bool
         Show a progress bar if it takes more than some seconds.
     **options
         iNNvestigate's own, such as ``epsilon=1e-2``, ``alpha=3, beta=2``, ``steps=128`` or
-        ``rule="Z"``; names, numbers and tuples of them. ``seed`` (0) is that of ``smoothgrad``.
+        ``rule="Z"``; names, numbers, arrays and tuples of them. ``seed`` (0) is that of
+        ``smoothgrad``, whose noise depends on a picture's place in the batch and has a standard
+        deviation of 1, in the model's range, whatever its ``noise_scale`` says.
 
     Returns
     -------
@@ -98,13 +106,17 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
 
     Raises
     ------
+    Refused
+        If iNNvestigate does not take this model, method or option.
     UserError
-        If iNNvestigate is not installed, or does not take this model, method or option.
+        If it is not installed, its process ends, or its numbers grow beyond what float32 holds.
+    RuntimeError
+        If its process fails in another way.
     """
+    if "noise_scale" in options:
+        raise Refused("iNNvestigate's smoothgrad passes noise_scale over; its noise is 1 always.")
     layers = describe(question)
     name = fingerprint(layers)
-    if not _call("knows", name):
-        _call("put", name, layers)
     answers, logits = [], []
     if method in REPEATING:
         batch_size = 1
@@ -112,18 +124,14 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc=method):
         images = question.images[first : first + batch_size]
         anew = method == "smoothgrad" and first == 0  # so that its noise starts from the seed
-        try:
-            answer = _call("analyze", name, method, options, images, question.index, anew)
-        except Refused as error:
-            raise UserError(_refusal(method, options, str(error))) from None
-        answers.append(answer)
+        with _lock:
+            if not _call("knows", name):
+                _call("put", name, layers)
+            answers.append(_call("analyze", name, method, options, images, question.index, anew))
+        if not np.isfinite(answers[-1]).all():
+            raise UserError(f"The numbers of {method} grow beyond float32 on this model.")
         logits.append(question.logit(images).numpy())
     return np.concatenate(answers), {"logit": np.concatenate(logits)}
-
-
-def _refusal(method, options, reason):
-    given = f" with {options}" if options else ""
-    return f"iNNvestigate cannot run {method}{given} on this model. It says: {reason}"
 
 
 def describe(question):
@@ -149,28 +157,37 @@ def describe(question):
         kind, config = _describe_layer(node.layer)
         weights = [np.asarray(weight, dtype=np.float32) for weight in node.layer.get_weights()]
         found.append((kind, config, node.inputs, weights))
-    kind, config, inputs, weights = found[-1]
-    if question.sign < 0:
-        if kind != "Dense":
-            raise UserError(
-                "iNNvestigate can explain 'real' only of a model that ends in a Dense layer, and "
-                f"this one ends in {kind}: explain 'fake'."
-            )
-        found[-1] = kind, config, inputs, [-weight for weight in weights]
-    return found
+    return _negate(found) if question.sign < 0 else found
+
+
+def _negate(layers):
+    """Give the last layer with weights, behind which nothing but its sum may follow, the others."""
+    for number, (kind, config, inputs, weights) in reversed(list(enumerate(layers))):
+        if kind == "Dense" and config["activation"] == "linear":
+            negated = kind, config, inputs, [-weight for weight in weights]
+            return [*layers[:number], negated, *layers[number + 1 :]]
+        if kind not in ("Flatten", "Dropout") and config.get("activation") != "linear":
+            break
+    raise UserError(
+        "iNNvestigate can explain 'real' only of a model that ends in a Dense layer, and this one "
+        f"ends in {layers[-1][0]}: explain 'fake'."
+    )
 
 
 def _describe_layer(layer):
     if isinstance(layer, keras.layers.InputLayer):
         return "InputLayer", {"name": layer.name, "shape": layer.batch_shape[1:]}
     config, kind = layer.get_config(), type(layer).__name__
-    if kind == "ReLU" and config["max_value"] is None and not config["negative_slope"]:
+    plain = not (config.get("negative_slope") or config.get("threshold"))
+    if kind == "ReLU" and config["max_value"] is None and plain:
         return "Activation", {"name": layer.name, "activation": "relu"}
     if kind not in _SETTINGS or not type(layer).__module__.startswith("keras."):
         raise UserError(
-            f"iNNvestigate has no {kind} (layer {layer.name!r}). It takes "
-            f"{', '.join(_SETTINGS)} and ReLU."
+            f"iNNvestigate has no {kind} like the layer {layer.name!r}. It takes "
+            f"{', '.join(_SETTINGS)} and plain ReLU."
         )
+    if config.get("data_format", "channels_last") != "channels_last":
+        raise UserError(f"The layer {layer.name!r} has its channels first: build them last.")
     settings = {name: config[name] for name in _SETTINGS[kind] if name in config}
     if not isinstance(settings.get("activation", ""), str):
         raise UserError(f"iNNvestigate does not know the activation of the layer {layer.name!r}.")
@@ -192,38 +209,73 @@ def _call(function, *arguments):
     global _worker
     if importlib.util.find_spec("innvestigate") is None:
         raise UserError(f"The package innvestigate is not installed: run\n  {INSTALL}")
-    if _worker is None or _worker.poll() is not None:
-        _worker = _start()
+    if _worker is None or not _worker.is_usable():
+        _stop()
+        _worker = _Worker()
     try:
-        pickle.dump((function, arguments), _worker.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-        _worker.stdin.flush()
-        kind, value = pickle.load(_worker.stdout)
-    except (EOFError, BrokenPipeError) as error:
+        kind, value = _worker.ask(function, arguments)
+    except (EOFError, OSError, pickle.UnpicklingError) as error:
+        said = _worker.last_words()
         _stop()
         raise UserError(
             "The process with iNNvestigate has ended, perhaps for want of memory (Xception needs "
-            "2 to 6 GB there): call again with a smaller batch_size."
+            f"2 to 6 GB there): call again with a smaller batch_size. {said}"
         ) from error
     except BaseException:  # interrupted: the answer to this request must not meet the next one
         _stop()
         raise
     if kind == "refused":
-        raise Refused(value)
+        method, options = arguments[1:3]
+        given = f" with {', '.join(options)}" if options else ""
+        raise Refused(f"iNNvestigate cannot run {method}{given} on this model. It says: {value}")
     if kind == "failed":
         raise RuntimeError(f"The process with iNNvestigate failed:\n{value}")
     return value
 
 
-def _start():
-    # -P: otherwise this folder's innvestigate.py would hide the package of that name.
-    return subprocess.Popen(
-        [sys.executable, "-P", WORKER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | ENVIRONMENT,
-        start_new_session=True,  # an interrupt in a notebook is for the notebook alone
-    )
+class _Worker:
+    """The process, and the two pipes to it."""
+
+    def __init__(self):
+        self.owner = os.getpid()
+        self.errors = tempfile.TemporaryFile()
+        # -P: otherwise this folder's innvestigate.py would hide the package of that name.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=os.environ | ENVIRONMENT,
+            # An interrupt in a notebook is for the notebook alone.
+            start_new_session=True,
+            creationflags=_NEW_GROUP,
+        )
+
+    def is_usable(self):
+        """Whether the process lives and belongs to this one, not to one it was forked from."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def ask(self, function, arguments):
+        """Send a request and wait for its answer."""
+        pickle.dump((function, arguments), self.process.stdin, pickle.HIGHEST_PROTOCOL)
+        self.process.stdin.flush()
+        return pickle.load(self.process.stdout)
+
+    def last_words(self):
+        """Return the last line that the process wrote to its error output."""
+        self.process.wait(timeout=30)
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def stop(self):
+        """End the process and close the pipes."""
+        if self.owner == os.getpid():
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            with suppress(OSError):
+                pipe.close()
 
 
 @atexit.register
@@ -231,6 +283,5 @@ def _stop():
     """End the worker, if there is one."""
     global _worker
     if _worker is not None:
-        _worker.kill()
-        _worker.wait()
+        _worker.stop()
         _worker = None

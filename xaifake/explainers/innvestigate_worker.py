@@ -8,6 +8,7 @@ Run as a program it reads pickled requests (function, arguments) from standard i
 pickled answers (kind, value) to standard output until its input ends.
 """
 
+import hashlib
 import logging
 import os
 import pickle
@@ -19,11 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Each analyzer of Xception holds a graph of nearly a GB.
+# A model of Xception's size takes 100 MB here, and each of its analyzers nearly a GB.
+KEPT_MODELS = 2
 KEPT_ANALYZERS = 4
 
 _models = OrderedDict()
 _analyzers = OrderedDict()
+built = 0  # analyzers so far
 
 
 class CannotRun(Exception):
@@ -43,18 +46,18 @@ def knows(fingerprint):
 
 
 def put(fingerprint, layers):
-    """Keep a model's description: a list of (class, config, inputs, weights); drop older ones."""
-    _models.clear()
-    _analyzers.clear()
+    """Keep a model's description: a list of (class, config, inputs, weights)."""
     _models[fingerprint] = layers
+    while len(_models) > KEPT_MODELS:
+        _models.popitem(last=False)
 
 
-def offered():
-    """Return the names of iNNvestigate's methods."""
+def state():
+    """Return the names of iNNvestigate's methods, and how many analyzers were built."""
     _prepare()
     import innvestigate
 
-    return list(innvestigate.analyzer.analyzers)
+    return list(innvestigate.analyzer.analyzers), built
 
 
 def analyze(fingerprint, method, options, images, index, anew=False):
@@ -69,33 +72,38 @@ def analyze(fingerprint, method, options, images, index, anew=False):
     CannotRun
         If iNNvestigate does not take the model or an option.
     """
-    built = _get_analyzer(fingerprint, method, options, anew)
-    with built.graph.as_default(), built.session.as_default(), warnings.catch_warnings():
+    key = fingerprint, method, hashlib.sha256(pickle.dumps(sorted(options.items()))).digest()
+    _models.move_to_end(fingerprint)
+    if anew:
+        _drop(key)
+    if key not in _analyzers:
+        _analyzers[key] = _build(_models[fingerprint], method, options)
+        while len(_analyzers) > KEPT_ANALYZERS:
+            _drop(next(iter(_analyzers)))
+    _analyzers.move_to_end(key)
+    this = _analyzers[key]
+    with this.graph.as_default(), this.session.as_default(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            answer = built.analyzer.analyze(images, neuron_selection=index)
+            answer = this.analyzer.analyze(images, neuron_selection=index)
         except Exception as error:
+            _drop(key)
             raise CannotRun(f"{type(error).__name__}: {error}") from None
     return np.asarray(answer, dtype=np.float32)
 
 
-def _get_analyzer(fingerprint, method, options, anew):
-    key = fingerprint, method, repr(sorted(options.items()))
-    if anew and key in _analyzers:
+def _drop(key):
+    if key in _analyzers:
         _analyzers.pop(key).session.close()
-    if key not in _analyzers:
-        _analyzers[key] = _build(_models[fingerprint], method, options)
-        while len(_analyzers) > KEPT_ANALYZERS:
-            _analyzers.popitem(last=False)[1].session.close()
-    _analyzers.move_to_end(key)
-    return _analyzers[key]
 
 
 def _build(layers, method, options):
     """Build a model and its analyzer in a graph of their own."""
+    global built
     tf = _prepare()
     import innvestigate
 
+    built += 1
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph)
     with graph.as_default(), session.as_default(), warnings.catch_warnings():
@@ -103,8 +111,8 @@ def _build(layers, method, options):
         tf.compat.v1.keras.backend.set_session(session)
         tf.compat.v1.set_random_seed(options.get("seed", 0))
         options = {name: value for name, value in options.items() if name != "seed"}
+        model = _build_model(layers)
         try:
-            model = _build_model(layers)
             analyzer = innvestigate.create_analyzer(
                 method, model, neuron_selection_mode="index", **options
             )
@@ -129,7 +137,7 @@ def _build_model(layers):
     """Build the tf_keras model from its description and give it its weights."""
     import tf_keras
 
-    tensors, made = {}, []
+    tensors, values = {}, []
     for kind, config, inputs, weights in layers:
         name = config["name"]
         # iNNvestigate adds layers of its own, with Keras' usual names such as "add".
@@ -140,16 +148,15 @@ def _build_model(layers):
         layer = getattr(tf_keras.layers, kind)(**config)
         sources = [tensors[source] for source in inputs]
         tensors[name] = last = layer(sources if len(sources) > 1 else sources[0])
-        made.append((layer, weights))
-    model = tf_keras.Model(first, last)
-    for layer, weights in made:
-        layer.set_weights(weights)
-    return model
+        values += zip(layer.weights, weights, strict=True)
+    # All at once: each layer's own set_weights would extend the session's graph again.
+    tf_keras.backend.batch_set_value(values)
+    return tf_keras.Model(first, last)
 
 
 def serve(requests, answers):
     """Answer requests until there are no more."""
-    functions = {function.__name__: function for function in (knows, put, offered, analyze)}
+    functions = {function.__name__: function for function in (knows, put, state, analyze)}
     while True:
         try:
             name, arguments = pickle.load(requests)

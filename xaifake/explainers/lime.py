@@ -15,7 +15,7 @@ from skimage.segmentation import felzenszwalb, quickshift, slic
 from tqdm import TqdmWarning
 
 from xaifake.errors import UserError
-from xaifake.explainers.question import as_floats, batches
+from xaifake.explainers.question import batches, one_for_each
 from xaifake.progress import progress_bar
 
 with warnings.catch_warnings():
@@ -23,7 +23,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", TqdmWarning)
     from lime.lime_image import LimeImageExplainer
 
-# Settings that cut a face of 128 x 128 pixels into about 50 segments; quickshift's are lime's own.
+# Quickshift's settings are lime's own and cut a face of 128 x 128 pixels into a dozen segments; the
+# others' cut it into about 40.
 SEGMENTATIONS = {
     "quickshift": lambda image: quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=0),
     "slic": lambda image: slic(image, n_segments=50, compactness=10, start_label=0),
@@ -68,7 +69,7 @@ def explain_lime(
     fill="mean",
     seed=0,
 ):
-    """Return LIME's weight of each segment, spread evenly over the segment's pixels.
+    """Return LIME's weight of each segment, at all its pixels.
 
     Parameters
     ----------
@@ -92,8 +93,8 @@ def explain_lime(
     Returns
     -------
     relevance : numpy.ndarray of float32, (N, H, W, C)
-        In all pixels and colours of a segment together its weight: how much it raises the
-        probability of the target.
+        At every pixel of a segment, over its colours together, the segment's weight: how much it
+        raises the probability of the target.
     report : dict of str to array
         `logit`; `segments`, their number; `r2`, the surrogate's weighted coefficient of
         determination; `prediction_gap`, its answer for the picture less the detector's.
@@ -105,23 +106,28 @@ def explain_lime(
     """
     if num_samples < 2:
         raise UserError(f"num_samples={num_samples}: LIME needs some hundred, and 2 at least.")
+    if question.images.shape[3] != 3:
+        raise UserError(
+            f"LIME cuts RGB pictures, not ones with {question.images.shape[3]} colours."
+        )
     segments = segment(question, segmentation)
     fills = make_fills(question, fill)
     relevance = np.empty_like(question.images)
     columns = {"segments": [], "r2": [], "prediction_gap": []}
-    probability = classifier(question, batch_size)
+    probability = classifier(question)
     bar = zip(question.images, segments, fills, strict=True)
     bar = progress_bar(
         bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
     )
     for number, (image, labels, filled) in enumerate(bar):
         found = fit_surrogate(probability, image, labels, filled, num_samples, seed, batch_size)
-        share = found.weights / (np.bincount(labels.ravel()) * image.shape[2])
-        relevance[number] = share[labels][..., None]
+        relevance[number] = found.weights[labels][..., None] / image.shape[2]
         columns["segments"].append(len(found.weights))
         columns["r2"].append(found.r2)
         columns["prediction_gap"].append(found.prediction - found.probability)
-    logit = np.concatenate([question.logit(image[None]).numpy() for image in question.images])
+    starts = batches(len(question.images), batch_size)
+    logits = [question.logit(question.images[i : i + batch_size]).numpy() for i in starts]
+    logit = np.concatenate(logits)
     return relevance, {"logit": logit, **{name: np.array(v) for name, v in columns.items()}}
 
 
@@ -135,8 +141,8 @@ def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, bat
     image : numpy.ndarray of float, (H, W, C)
     segments : numpy.ndarray of int, (H, W)
         0, 1, ... without gaps.
-    fill : numpy.ndarray of float, (H, W, C)
-        What hidden segments show.
+    fill : numpy.ndarray of float, (H, W, C), or None
+        What hidden segments show; their mean colour if None.
     num_samples, seed, batch_size : int
         As in `explain_lime`.
 
@@ -181,16 +187,14 @@ class _FastExplainer(LimeImageExplainer):
         return data, labels
 
 
-def classifier(question, batch_size):
+def classifier(question):
     """Return a function from pictures (B, H, W, C) to the probability (B,) of the target."""
 
     def probability(images):
-        # A short last batch is filled up: a new shape would cost more than the pictures.
-        full = np.resize(images, (batch_size, *images.shape[1:]))
-        logits = question.model.predict_on_batch(full)[: len(images)]
+        logits = question.model(images, training=False)
         if logits.shape[1] > 1:
-            return tf.nn.softmax(logits).numpy()[:, question.index]
-        return tf.sigmoid(question.sign * logits[:, 0]).numpy()
+            return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()[:, question.index]
+        return tf.sigmoid(question.of_logits(logits)).numpy()
 
     return probability
 
@@ -256,14 +260,7 @@ def make_fills(question, fill):
     """
     images = question.images
     if not isinstance(fill, str):
-        fill = np.asarray(fill)
-        fill = fill[None] if fill.ndim == 3 else fill
-        if fill.ndim != 4:
-            raise UserError(f"fill={fill!r}: give {', '.join(FILLS)}, or pictures.")
-        if len(fill) not in (1, len(images)):
-            raise UserError(f"{len(fill)} fills for {len(images)} pictures: give one, or one each.")
-        floats = as_floats(fill, images.shape[1:], question.value_range)
-        return list(np.broadcast_to(floats, images.shape))
+        return list(one_for_each(fill, "fill", images, question.value_range))
     if fill == "mean":
         return [None] * len(images)
     if fill == "grey":

@@ -81,8 +81,6 @@ def ask(model, images, target="fake", value_range=RANGE):
             "gradients: set the environment variable KERAS_BACKEND=tensorflow and start anew."
         )
     model = without_head(model)
-    if len(model.input_shape) != 4:
-        raise UserError(f"The model takes {model.input_shape[1:]}, not pictures (H, W, C).")
     index, sign = _choose_logit(model, target)
     images = as_floats(images, model.input_shape[1:], value_range)
     return Question(model, images, index, sign, value_range)
@@ -163,6 +161,41 @@ def _frames_to_caller():
     return count
 
 
+def one_for_each(pictures, name, images, value_range):
+    """Bring pictures that go with others into the model's range: one for all, or one for each.
+
+    Parameters
+    ----------
+    pictures : numpy.ndarray, (H, W, C), (1, H, W, C) or (N, H, W, C)
+    name : str
+        What they are called in a message.
+    images : numpy.ndarray of float32, (N, H, W, C)
+        Those that they go with.
+    value_range : (float, float)
+
+    Returns
+    -------
+    numpy.ndarray of float32, (N, H, W, C)
+
+    Raises
+    ------
+    UserError
+        If they are not pictures, or of another number or size.
+    """
+    array = np.asarray(pictures)
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4:
+        raise UserError(
+            f"{name}={pictures!r}: give pictures like the ones explained, for instance "
+            "np.zeros_like(images) for black ones."
+        )
+    if len(array) not in (1, len(images)):
+        raise UserError(
+            f"{len(array)} {name}s for {len(images)} pictures: give one for all, or one for each."
+        )
+    return np.broadcast_to(as_floats(array, images.shape[1:], value_range), images.shape)
+
+
 def batches(count, batch_size):
     """Return where batches start.
 
@@ -177,6 +210,8 @@ def batches(count, batch_size):
 
 
 def _check_shape(given, expected):
+    if len(expected) != 3:
+        raise UserError(f"The model takes {expected}, not pictures (H, W, C).")
     wanted = f"(N, {', '.join('any' if n is None else str(n) for n in expected)})"
     if len(given) == 3 and all(n in (None, m) for n, m in zip(expected, given, strict=True)):
         raise UserError(

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xaifake.detector.xception import SCALES
+from xaifake.errors import UserError
+
 GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 
 
@@ -42,7 +45,14 @@ def rule_grid(scale=2.0):
     Returns
     -------
     RuleGrid
+
+    Raises
+    ------
+    UserError
+        If none is stored for this scale.
     """
+    if scale not in SCALES:
+        raise UserError(f"No maps are stored for scale {scale}: give 1.3 or 2.0.")
     with np.load(GRIDS / f"rules_{scale:.1f}.npz") as stored:
         maps = stored["maps"].astype(np.float32) * stored["peaks"][..., None, None]
         return RuleGrid(
@@ -57,8 +67,10 @@ def write_rule_grid(grid, scale):
     maps = np.stack(list(grid.heatmaps.values()))
     peaks = np.abs(maps).max(axis=(2, 3))
     GRIDS.mkdir(parents=True, exist_ok=True)
+    path = GRIDS / f"rules_{scale:.1f}.npz"
+    temporary = path.with_suffix(".unfinished.npz")
     np.savez_compressed(
-        GRIDS / f"rules_{scale:.1f}.npz",
+        temporary,
         methods=list(grid.heatmaps),
         maps=(maps / np.maximum(peaks, 1e-30)[..., None, None]).astype(np.float16),
         peaks=peaks.astype(np.float32),
@@ -67,6 +79,7 @@ def write_rule_grid(grid, scale):
         refused=np.array(list(grid.refused), dtype=str),
         reasons=np.array(list(grid.refused.values()), dtype=str),
     )
+    temporary.replace(path)
 
 
 def lime_sweep():

@@ -5,7 +5,6 @@ transform moves it: its map is first warped back, and compared where the pixels 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,9 @@ from skimage.transform import AffineTransform, warp
 from xaifake.detector.evaluation import interval_over_people, score
 from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
+from xaifake.explainers.stored import GRIDS
 from xaifake.progress import progress_bar
 
-GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 SCORES = ("accuracy", "auc", "probability_real", "probability_fake", "false_fake", "recall")
 
 
@@ -284,7 +283,7 @@ def perturbation_curve(model, faces, perturbations, seed=0, resamples=1000, prog
     bar = progress_bar(perturbations, show=progress, delay=3, unit="perturbation")
     for perturbation in bar:
         logits = predict_logits(model, perturbation.apply(faces.images))
-        described = {"kind": perturbation.kind, "strength": perturbation.strength}
+        described = {"kind": perturbation.kind, "strength": float(perturbation.strength)}
         rows += [described | row for row in _score_rows(faces, logits, seed, resamples)]
     return pd.DataFrame(rows)
 

@@ -273,6 +273,8 @@ def plot_depth(tables):
 def plot_lime_sweep(table):
     """Plot how LIME's agreement between seeds and its fit depend on the number of samples.
 
+    Lines are means over faces, bands reach from the smallest to the largest of them.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -289,7 +291,8 @@ def plot_lime_sweep(table):
             table, x="num_samples", y=column, hue="fill", style="fill", markers=True, dashes=False,
             errorbar=("pi", 100), palette=PALETTE[: table.fill.nunique()], ax=axis,
         )  # fmt: skip
-        axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(0, 1.02))
+        low = min(0, table[column].min())
+        axis.set(xscale="log", xlabel="samples", ylabel=label, ylim=(low, 1.02))
         axis.set_xticks(counts := sorted(table.num_samples.unique()), counts, minor=False)
         axis.set_xticks([], minor=True)
         axis.legend(fontsize=7, loc="lower right")

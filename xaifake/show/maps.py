@@ -87,16 +87,16 @@ def show_gallery(image, maps, mask=None, columns=6, width=1.6):
     matplotlib.figure.Figure
     """
     rows = -(-(len(maps) + 1) // columns)
-    size = (columns * width + 0.7, rows * (width + 0.25))
+    size = (columns * width + 0.7, rows * (width + 0.35))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     axes[0, 0].imshow(image)
     mark_manipulated(axes[0, 0])
     for axis, (name, heatmap) in zip(axes.flat[1:], maps.items(), strict=False):
-        axis.set_title(name, fontsize=6.5, pad=2)
+        axis.set_title(name.replace("preset", "\npreset"), fontsize=7, pad=2)
         _draw_map(axis, heatmap)
-        if mask is not None:
+        if mask is not None and mask.any():
             axis.contour(mask, [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
     _add_legend(figure, axes)
     return figure

@@ -79,8 +79,8 @@ def explain(
         each colour.
     report : pandas.DataFrame
         Only with `return_report`: one row a picture, with `logit` (of the target), `sum` (of the
-        relevance) and what the method adds, such as LIME's `r2` or the `completeness_error` of
-        Integrated Gradients.
+        relevance; it means nothing for LIME and Grad-CAM) and what the method adds, such as LIME's
+        `r2` or the `completeness_error` of Integrated Gradients.
 
     Raises
     ------
