@@ -46,7 +46,7 @@ $(PROJECT): $(PACKAGES) pyproject.toml
 	@touch $@
 
 smoke: env
-	$(BIN)/python tools/run_chapters.py --profile smoke --out _build/smoke
+	$(BIN)/python -m pytest -v -n 2 -k smoke tests/test_book.py
 
 lab: env
 	$(BIN)/jupyter lab notebooks

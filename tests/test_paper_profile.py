@@ -25,6 +25,7 @@ def executed(tmp_path_factory):
         "num_samples": 16,
         "explained": 2,
         "live_rules": [],
+        "perturbed_rule": "lrp.flat",
         "steps": 16,
         "live_faces": 16,
         "lrp_rule": "lrp.flat",
