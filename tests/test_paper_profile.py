@@ -25,10 +25,10 @@ def executed(tmp_path_factory):
         "num_samples": 16,
         "explained": 2,
         "live_rules": [],
-        "perturbed_rule": "lrp.flat",
+        "perturbed_rule": "lrp.alpha_1_beta_0_IB",
         "steps": 16,
         "live_faces": 16,
-        "lrp_rule": "lrp.flat",
+        "lrp_rule": "lrp.alpha_1_beta_0_IB",
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TQDM_DISABLE", "1")
