@@ -27,8 +27,7 @@ from xaifake.judge.perturbations import SWEEP, perturbation_curve
 
 PARTS = chapters.ROOT / "_build" / "grids"
 REGIONS = ("whole", "eyes")
-# The general rules need settings, SmoothGrad is a cloud at iNNvestigate's noise of half the range,
-# and the rest would show a map twice.
+# The general rules need settings, and the others would show a map twice.
 LEFT_OUT = {"lrp", "lrp.alpha_beta", "gradient.baseline", "lrp.z_plus"}
 OPTIONS = {
     "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 20},

@@ -79,7 +79,7 @@ class Refused(UserError):
 def explain_innvestigate(question, method, batch_size=16, progress=True, **options):
     """Run one of iNNvestigate's methods.
 
-    The first map of a method takes the time that building its graph takes: for Xception 10 to 40
+    The first map of a method takes the time that building its graph takes: for Xception 10 to 20
     seconds. The last four analyzers, of the last two models, are kept for further calls. They run
     on the CPU, whatever the caller's network runs on.
 
