@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xaifake.errors import UserError
-from xaifake.explainers import gradients, innvestigate, lime
+from xaifake.explainers import gradients, innvestigate, lime, lrp
 from xaifake.explainers.question import RANGE, ask
 
 OWN = {
@@ -17,7 +17,9 @@ OWN = {
     "guided_backprop": gradients.guided_backprop,
     "grad_cam": gradients.grad_cam,
     "lime": lime.explain_lime,
+    **lrp.METHODS,
 }
+_INTERNAL = {"question", "bookkeeping"}
 ENGINES = {"xaifake": tuple(OWN), "innvestigate": innvestigate.METHODS}
 
 
@@ -68,8 +70,8 @@ def explain(
     return_report : bool
         Also return how each explanation fared.
     **options
-        The method's own, documented with the functions in `xaifake.explainers.gradients`, `.lime`
-        and `.innvestigate`; `batch_size` and `progress` go with all of them.
+        The method's own, documented with the functions in `xaifake.explainers.gradients`, `.lime`,
+        `.lrp` and `.innvestigate`; `batch_size` and `progress` go with all of them.
 
     Returns
     -------
@@ -80,7 +82,8 @@ def explain(
     report : pandas.DataFrame
         Only with `return_report`: one row a picture, with `logit` (of the target), `sum` (of the
         relevance; it means nothing for LIME and Grad-CAM) and what the method adds, such as LIME's
-        `r2` or the `completeness_error` of Integrated Gradients.
+        `r2`, the `completeness_error` of Integrated Gradients, or what biases took of LRP's
+        relevance.
 
     Raises
     ------
@@ -95,6 +98,8 @@ def explain(
         relevance, report = innvestigate.explain_innvestigate(question, method, **options)
     else:
         _check_options(method, options)
+        if method in lrp.METHODS:
+            options["bookkeeping"] = return_report
         relevance, report = OWN[method](question, **options)
     if not return_report:
         return relevance
@@ -118,6 +123,6 @@ def _unknown(method, engine):
 
 
 def _check_options(method, options):
-    known = list(inspect.signature(OWN[method]).parameters)[1:]
+    known = [n for n in inspect.signature(OWN[method]).parameters if n not in _INTERNAL]
     if unknown := [name for name in options if name not in known]:
         raise UserError(f"{method} has no option {unknown[0]!r}; it has {', '.join(known)}.")

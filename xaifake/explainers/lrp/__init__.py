@@ -1,0 +1,32 @@
+"""Layer-wise Relevance Propagation, right for batch norm and separable convolutions (06_lrp).
+
+`canonise` folds batch norms away; the rules can be combined, layer by layer, for the method "lrp"
+of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way.
+"""
+
+from xaifake.explainers.lrp.canonise import canonise
+from xaifake.explainers.lrp.methods import METHODS, RULES, explain_lrp, relevance_by_layer
+from xaifake.explainers.lrp.rules import (
+    AlphaBeta,
+    Bounded,
+    Epsilon,
+    Flat,
+    Gamma,
+    WSquare,
+    ZPlusFast,
+)
+
+__all__ = [
+    "METHODS",
+    "RULES",
+    "AlphaBeta",
+    "Bounded",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "WSquare",
+    "ZPlusFast",
+    "canonise",
+    "explain_lrp",
+    "relevance_by_layer",
+]

@@ -1,0 +1,311 @@
+"""Linear layers as LRP's rules see them: ``z = W x + b`` and its transpose (chapter 06_lrp).
+
+A layer is a chain of factors, each one operation with one kernel: a convolution has one, a
+separable convolution two, the depthwise and the pointwise one, whose product is its W. What a rule
+needs of W it needs of the product:
+
+- the squares and the pattern of W are the products of those of the factors;
+- the positive and the negative part are not. Through each factor go two parts, what has come to
+  speak for the output (never negative) and what against it (never positive), and
+
+      positive' = K+ positive + K- negative,    negative' = K- positive + K+ negative,
+
+  since minus times minus is plus. For a separable convolution these are four separable
+  convolutions, and W itself, of 176 million weights in Xception, is never made.
+"""
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from xaifake.explainers.lrp.canonise import BatchNorm, scale_and_shift
+
+L = keras.layers
+
+
+class Matrix:
+    """Multiplies the last axis by a kernel (C, O): a dense layer or a pointwise convolution."""
+
+    mixes = True
+
+    def apply(self, x, kernel):
+        """Return W x."""
+        return tf.tensordot(x, kernel, 1) if len(x.shape) > 2 else tf.matmul(x, kernel)
+
+    def transpose(self, c, kernel, like):
+        """Return W^T c."""
+        shape = tf.concat([tf.shape(c)[:-1], [kernel.shape[0]]], 0)
+        flat = tf.reshape(c, (-1, c.shape[-1]))
+        return tf.reshape(tf.matmul(flat, kernel, transpose_b=True), shape)
+
+
+@dataclass
+class Convolution:
+    """Convolves with a kernel (h, w, C, O)."""
+
+    strides: tuple
+    padding: str
+    mixes = True
+
+    def apply(self, x, kernel):
+        """Return W x."""
+        return tf.nn.conv2d(x, kernel, self.strides, self.padding)
+
+    def transpose(self, c, kernel, like):
+        """Return W^T c, of the height and width of `like`."""
+        shape = tf.concat([tf.shape(like)[:3], [kernel.shape[2]]], 0)
+        return tf.nn.conv2d_transpose(c, kernel, shape, self.strides, self.padding)
+
+
+@dataclass
+class Depthwise:
+    """Convolves each channel with its own kernels (h, w, C, multiplier)."""
+
+    strides: tuple
+    padding: str
+    mixes = False
+
+    def apply(self, x, kernel):
+        """Return W x."""
+        return tf.nn.depthwise_conv2d(x, kernel, (1, *self.strides, 1), self.padding)
+
+    def transpose(self, c, kernel, like):
+        """Return W^T c, of the height and width of `like`."""
+        shape = tf.concat([tf.shape(like)[:3], [kernel.shape[2]]], 0)
+        strides = (1, *self.strides, 1)
+        return tf.nn.depthwise_conv2d_backprop_input(shape, kernel, c, strides, self.padding)
+
+
+class Scale:
+    """Multiplies each channel by a number (C,): a batch norm that could not be folded."""
+
+    mixes = False
+
+    def apply(self, x, kernel):
+        """Return W x."""
+        return x * kernel
+
+    def transpose(self, c, kernel, like):
+        """Return W^T c."""
+        return c * kernel
+
+
+@dataclass
+class Linear:
+    """One linear layer of a folded network.
+
+    Attributes
+    ----------
+    name : str
+    factors : list
+        Applied one after the other.
+    kernels : list of numpy.ndarray
+        One for each factor.
+    patterns : list of numpy.ndarray
+        1 where an input is connected to an output, else 0, shaped like `kernels`.
+    bias : numpy.ndarray or None, (outputs,)
+    """
+
+    name: str
+    factors: list
+    kernels: list
+    patterns: list
+    bias: np.ndarray | None
+
+    def negated(self):
+        """Return the layer whose sums are the negated ones."""
+        bias = None if self.bias is None else -self.bias
+        return replace(self, kernels=[*self.kernels[:-1], -self.kernels[-1]], bias=bias)
+
+    def apply(self, x, kernels):
+        """Return what kernels shaped like the layer's make of x."""
+        for factor, kernel in zip(self.factors, kernels, strict=True):
+            x = factor.apply(x, kernel)
+        return x
+
+    def transpose(self, c, kernels, like):
+        """Return the transposed map of `apply`; `like` is an input."""
+        for factor, kernel in zip(self.factors[::-1], kernels[::-1], strict=True):
+            c = factor.transpose(c, kernel, like)
+        return c
+
+    def signed_kernels(self, signed, both):
+        """Return the kernels for `apply_signed` and `transpose_signed`.
+
+        Parameters
+        ----------
+        signed : bool
+            Whether inputs can be negative; if not, half of the work is saved.
+        both : bool
+            Whether the negative part of the sums is wanted too.
+
+        Returns
+        -------
+        list
+            For each factor its signed kernel.
+        """
+        blocks = []
+        for number, (factor, kernel) in enumerate(zip(self.factors, self.kernels, strict=True)):
+            positive, negative = np.maximum(kernel, 0), np.minimum(kernel, 0)
+            if not factor.mixes:
+                blocks.append((positive, negative))
+                continue
+            last = number == len(self.factors) - 1
+            columns = [[positive, negative], [negative, positive]] if both or not last else None
+            columns = columns or [[positive], [negative]]
+            rows = columns if signed or number else columns[:1]
+            blocks.append(np.concatenate([np.concatenate(row, -1) for row in rows], -2))
+        return blocks
+
+    def apply_signed(self, pair, kernels, signed, both):
+        """Return the positive and the negative part of each sum, one after the other.
+
+        Parameters
+        ----------
+        pair : Tensor
+            Inputs; with `signed` first the positive, then the negative ones along the last axis.
+        kernels : list
+            Of `signed_kernels`, with the same settings.
+        signed, both : bool
+
+        Returns
+        -------
+        Tensor
+            Positive parts, then, with `both`, negative parts along the last axis.
+        """
+        paired = signed
+        for number, (factor, kernel) in enumerate(zip(self.factors, kernels, strict=True)):
+            if factor.mixes:
+                pair = factor.apply(pair, kernel)
+            else:
+                keep = both or number < len(self.factors) - 1
+                pair = _apply_channelwise(factor, pair, kernel, paired, keep)
+            paired = True
+        return pair
+
+    def transpose_signed(self, c, kernels, like, signed, both):
+        """Return the transposed map of `apply_signed`, for positive and for negative inputs.
+
+        Parameters
+        ----------
+        c : Tensor
+            For the positive, with `both` also for the negative parts, as `apply_signed` has them.
+        kernels, signed, both
+            As there.
+        like : Tensor
+            An input.
+
+        Returns
+        -------
+        Tensor
+            What positive inputs are to be multiplied by; with `signed` then the same for negative
+            ones, along the last axis.
+        """
+        for number in reversed(range(len(self.factors))):
+            factor, kernel = self.factors[number], kernels[number]
+            paired = signed or number > 0
+            if factor.mixes:
+                c = factor.transpose(c, kernel, like)
+            else:
+                has_both = both or number < len(self.factors) - 1
+                c = _transpose_channelwise(factor, c, kernel, like, paired, has_both)
+        return c
+
+
+def _apply_channelwise(factor, pair, kernel, paired, keep):
+    """Apply a factor that keeps channels apart to a positive and a negative part."""
+    positive, negative = kernel
+    if not paired:
+        parts = [factor.apply(pair, k) for k in (positive, negative)[: 1 + keep]]
+        return tf.concat(parts, -1) if keep else parts[0]
+    up, down = tf.split(pair, 2, -1)
+    parts = [factor.apply(up, positive) + factor.apply(down, negative)]
+    if keep:
+        parts.append(factor.apply(up, negative) + factor.apply(down, positive))
+    return tf.concat(parts, -1) if keep else parts[0]
+
+
+def _transpose_channelwise(factor, c, kernel, like, paired, has_both):
+    positive, negative = kernel
+    up, down = tf.split(c, 2, -1) if has_both else (c, None)
+
+    def back(first, second):
+        total = factor.transpose(up, first, like)
+        return total + factor.transpose(down, second, like) if has_both else total
+
+    if not paired:
+        return back(positive, negative)
+    return tf.concat([back(positive, negative), back(negative, positive)], -1)
+
+
+def linear_layer(node, weights):
+    """Describe a layer with weights as a linear map.
+
+    Parameters
+    ----------
+    node : Node
+        Of a folded network.
+    weights : list of numpy.ndarray
+        The layer's.
+
+    Returns
+    -------
+    Linear
+    """
+    layer = node.layer
+    if isinstance(layer, BatchNorm):
+        scale, shift = scale_and_shift(layer, weights)
+        return Linear(node.name, [Scale()], [scale], [np.ones_like(scale)], shift)
+    bias = weights[-1] if layer.use_bias else None
+    kernels = weights[: len(weights) - (bias is not None)]
+    patterns = [np.ones_like(kernel) for kernel in kernels]
+    if isinstance(layer, L.Dense):
+        return Linear(node.name, [Matrix()], kernels, patterns, bias)
+    strides, padding = tuple(layer.strides), layer.padding.upper()
+    kernels, patterns = ([_dilate(k, layer) for k in ks] for ks in (kernels, patterns))
+    if isinstance(layer, L.DepthwiseConv2D):
+        return Linear(node.name, [Depthwise(strides, padding)], kernels, patterns, bias)
+    if isinstance(layer, L.SeparableConv2D) and layer.depth_multiplier == 1:
+        factors = [Depthwise(strides, padding), Matrix()]
+        kernels, patterns = ([depth, point[0, 0]] for depth, point in (kernels, patterns))
+        return Linear(node.name, factors, kernels, patterns, bias)
+    if isinstance(layer, L.SeparableConv2D):
+        # A weight is a sum of products here, and its sign is known only when it is made.
+        kernels, patterns = ([_multiply(*ks)] for ks in (kernels, patterns))
+    else:
+        kernels, patterns = ([_ungroup(k, layer.groups) for k in ks] for ks in (kernels, patterns))
+    if kernels[0].shape[:2] == strides == (1, 1):
+        kernels, patterns = ([k[0, 0] for k in ks] for ks in (kernels, patterns))
+        return Linear(node.name, [Matrix()], kernels, patterns, bias)
+    return Linear(node.name, [Convolution(strides, padding)], kernels, patterns, bias)
+
+
+def _multiply(depthwise, pointwise):
+    """Return the kernel of the ordinary convolution that a separable one is."""
+    height, width, channels, multiplier = depthwise.shape
+    point = pointwise.reshape(channels, multiplier, -1)
+    return np.einsum("hwcm,cmo->hwco", depthwise, point)
+
+
+def _ungroup(kernel, groups):
+    """Return the kernel of a grouped convolution with zeros between the groups."""
+    if groups == 1:
+        return kernel
+    height, width, inputs, outputs = kernel.shape
+    full = np.zeros((height, width, groups, inputs, groups, outputs // groups), kernel.dtype)
+    for group, part in enumerate(np.split(kernel, groups, axis=-1)):
+        full[:, :, group, :, group] = part
+    return full.reshape(height, width, groups * inputs, outputs)
+
+
+def _dilate(kernel, layer):
+    """Return a kernel with the zeros that its dilation stands for."""
+    rates = layer.dilation_rate
+    if kernel.shape[:2] == (1, 1) or tuple(rates) == (1, 1):
+        return kernel
+    size = [(n - 1) * rate + 1 for n, rate in zip(kernel.shape, rates)]
+    full = np.zeros((*size, *kernel.shape[2:]), kernel.dtype)
+    full[:: rates[0], :: rates[1]] = kernel
+    return full

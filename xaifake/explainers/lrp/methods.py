@@ -1,0 +1,342 @@
+"""LRP under iNNvestigate's names, with rules chosen layer by layer (chapter 06_lrp).
+
+It is tested against explicit matrices, layer by layer; against iNNvestigate, on networks where
+that is right; and by its own books (`relevance_by_layer`).
+"""
+
+import inspect
+from collections import OrderedDict
+from fnmatch import fnmatchcase
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+
+from xaifake.errors import UserError
+from xaifake.explainers.lrp.canonise import Folding, canonise
+from xaifake.explainers.lrp.network import SPENT, Network, steps
+from xaifake.explainers.lrp.rules import (
+    STABILISER,
+    AlphaBeta,
+    Bounded,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    WSquare,
+    ZPlusFast,
+)
+from xaifake.explainers.question import RANGE, ask, batches
+from xaifake.progress import progress_bar
+
+# iNNvestigate's names, and Gamma, which it has not.
+RULES = {
+    "Z": Epsilon(),
+    "Epsilon": Epsilon(),
+    "WSquare": WSquare(),
+    "Flat": Flat(),
+    "Alpha2Beta1": AlphaBeta(2, 1),
+    "Alpha2Beta1IgnoreBias": AlphaBeta(2, 1, bias=False),
+    "Alpha1Beta0": AlphaBeta(1, 0),
+    "Alpha1Beta0IgnoreBias": AlphaBeta(1, 0, bias=False),
+    "ZPlus": AlphaBeta(1, 0, bias=False),
+    "ZPlusFast": ZPlusFast(),
+    "Gamma": Gamma(),
+}
+KEPT_NETWORKS = 4  # of one model; with alpha-beta rules four times the size of its weights each
+_known = WeakKeyDictionary()
+
+
+def explain_lrp(
+    question,
+    rule,
+    input_layer_rule=None,
+    until_layer_idx=None,
+    until_layer_rule=None,
+    stabiliser=STABILISER,
+    batch_size=32,
+    progress=True,
+    bookkeeping=False,
+):
+    """Hand the logit back through the network, by a rule for each layer (Bach et al. 2015).
+
+    Each batch norm is folded into the layer before it (`canonise`), and a separable convolution is
+    one linear layer. Additions and average pooling divide by the z rule, max pooling gives all to
+    the winner, activations pass relevance on.
+
+    Parameters
+    ----------
+    question : Question
+    rule : str, Rule or list of (which, rule)
+        One rule for all layers with weights: a name in `RULES` or an object such as
+        ``AlphaBeta(3, 2)``. Or a composite: the first pair that fits a layer decides. `which` is
+        "input" (the layers that take the picture), a pattern such as "Dense", "*Conv2D" or
+        "block1_*" for the class or the name, or a function of the Keras layer. ::
+
+            [("input", "Flat"), ("Dense", Epsilon(0.1)), ("*", AlphaBeta(2, 1))]
+
+    input_layer_rule : str, Rule or (low, high), optional
+        For the layers that take the picture; two numbers, or "Bounded" for those of the model's
+        range, mean the z-B rule.
+    until_layer_idx : int, optional
+        Up to this one of the given model's layers, counted from 0, `until_layer_rule` holds.
+    until_layer_rule : str or Rule, optional
+    stabiliser : float
+        Keeps the sums in additions and average pooling from zero. In a network with shortcuts rules
+        that do not look at the inputs (flat, w-square) send relevance to sums near zero, and their
+        maps change with a rounding error unless this is in the order of the sums (1e-2, say).
+    batch_size : int
+        Pictures at a time.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+    bookkeeping : bool
+        Whether the report is to say where the relevance went.
+
+    Returns
+    -------
+    relevance : numpy.ndarray of float32, (N, H, W, C)
+    report : dict of str to array
+        `logit` of the class asked for. With `bookkeeping` also `bias`, `stabiliser` and
+        `one_sided`: logit = sum + bias + stabiliser + one_sided, up to rounding, which with
+        cancelling parts is that of `size`, the map's sum without signs. `one_sided`, see
+        `xaifake.explainers.lrp.rules`, is not 0 only in alpha-beta rules, for outputs with a part
+        missing, of which `one_sided_outputs` is the number.
+
+    Raises
+    ------
+    UserError
+        If a layer is none that LRP is defined for here, has no rule, or an option does not fit.
+    """
+    network = compile_network(
+        question, rule, input_layer_rule, until_layer_idx, until_layer_rule, stabiliser
+    )
+    answers, books = [], []
+    starts = batches(len(question.images), batch_size)
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
+        images = question.images[first : first + batch_size]
+        if bookkeeping:
+            *answer, trace = network.explain_with_trace(images, question.index)
+            books.append(trace)
+        else:
+            answer = network.explain(images, question.index)
+        answers.append(answer)
+    relevance, logit = (np.concatenate(part) for part in zip(*answers))
+    report = {"logit": logit}
+    if bookkeeping:
+        totals = {key: np.concatenate([b[key].sum(0) for b in books]) for key in books[0]}
+        report |= {key: totals[key] for key in (*SPENT, "one_sided_outputs")}
+        report["size"] = np.abs(relevance).sum((1, 2, 3), dtype=float)
+    return relevance.astype(np.float32, copy=False), report
+
+
+def relevance_by_layer(
+    model, images, method, target="fake", value_range=RANGE, batch_size=32, **options
+):
+    """Follow the relevance through the network.
+
+    Parameters
+    ----------
+    model, images, target, value_range
+        As in `xaifake.explain`.
+    method : str
+        One of LRP's.
+    batch_size : int
+        Pictures at a time.
+    **options
+        The method's own.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a layer of the folded network and picture, from the input on: `layer`, `kind` (its
+        class), `picture`; `relevance`, the sum that the layer's outputs got, and `size`, the same
+        without signs; `bias`, `stabiliser`, `one_sided` (spent at this layer) and
+        `one_sided_outputs`, as in `explain_lrp`.
+    """
+    if method not in METHODS:
+        raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
+    question = ask(model, images, target, value_range)
+    rule, settings = METHODS[method].split(options)
+    network = compile_network(question, rule, **settings)
+    layers = [step.node for step in network.steps]
+    tables = []
+    for first in batches(len(question.images), batch_size):
+        part = question.images[first : first + batch_size]
+        *_, trace = network.explain_with_trace(part, question.index)
+        count = len(part)
+        table = pd.DataFrame({key: values.ravel() for key, values in trace.items()})
+        table.insert(0, "layer", np.repeat([node.name for node in layers], count))
+        table.insert(1, "kind", np.repeat([type(node.layer).__name__ for node in layers], count))
+        table.insert(2, "picture", np.tile(np.arange(first, first + count), len(layers)))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def compile_network(
+    question,
+    rule,
+    input_layer_rule=None,
+    until_layer_idx=None,
+    until_layer_rule=None,
+    stabiliser=STABILISER,
+):
+    """Return the question's network with a rule for each layer, compiled or kept from before.
+
+    Parameters and errors are those of `explain_lrp`.
+
+    Returns
+    -------
+    Network
+    """
+    if not stabiliser > 0:
+        raise UserError(f"stabiliser={stabiliser}: give a positive number, such as 1e-7.")
+    composite = [("*", rule)] if isinstance(rule, str | Rule) else list(rule)
+    if until_layer_idx is not None:
+        composite = [(_until(question.model, until_layer_idx), until_layer_rule), *composite]
+    if input_layer_rule is not None:
+        composite = [("input", input_layer_rule), *composite]
+    composite = [(which, _as_rule(rule, question.value_range)) for which, rule in composite]
+    known = _known.get(question.model)
+    if known is None or not known.fits(question.model):
+        known = _known[question.model] = _Known(question.model)
+    return known.network(question.sign, composite, stabiliser)
+
+
+class _Known:
+    """What is kept of a model: its folded form, and networks with rules."""
+
+    def __init__(self, model):
+        folding = Folding(model)
+        self._gone = folding.gone
+        self._given = model.get_weights()
+        self._weights = folding.weights()
+        self._canonical = canonise(model)
+        self._networks = OrderedDict()
+
+    def fits(self, model):
+        """Bring the weights up to date; return False if the model folds in another way now."""
+        given = model.get_weights()
+        if all(map(np.array_equal, given, self._given)):
+            return True
+        folding = Folding(model)
+        if folding.gone != self._gone:
+            return False
+        self._given, self._weights = given, folding.weights()
+        for (sign, *_), network in self._networks.items():
+            network.load(steps(self._canonical, self._weights, sign))
+        return True
+
+    def network(self, sign, composite, stabiliser):
+        """Return a network with a rule for each layer, made anew if need be."""
+        found = steps(self._canonical, self._weights, sign)
+        rules = {s.node.name: _choose(s, composite) for s in found if s.kind == "weighted"}
+        key = sign, stabiliser, tuple(rules.items())
+        if key not in self._networks:
+            self._networks[key] = Network(found, rules, stabiliser)
+            while len(self._networks) > KEPT_NETWORKS:
+                self._networks.popitem(last=False)
+        self._networks.move_to_end(key)
+        return self._networks[key]
+
+
+def _choose(step, composite):
+    """Return the rule of the first pair that fits a layer."""
+    layer = step.node.layer
+    for which, rule in composite:
+        if callable(which):
+            fits = which(layer)
+        elif which == "input":
+            fits = step.first
+        else:
+            fits = any(fnmatchcase(name, which) for name in (layer.name, type(layer).__name__))
+        if fits:
+            return rule
+    raise UserError(
+        f"The rules leave out the layer {layer.name!r}, a {type(layer).__name__}: add a last pair "
+        "for all others, such as ('*', 'Epsilon')."
+    )
+
+
+def _as_rule(rule, value_range):
+    if isinstance(rule, Rule):
+        return rule
+    if rule == "Bounded":
+        return Bounded(*value_range)
+    if isinstance(rule, str) and rule in RULES:
+        return RULES[rule]
+    if isinstance(rule, tuple) and len(rule) == 2:
+        return Bounded(*rule)
+    raise UserError(
+        f"No rule {rule!r}: give one of {', '.join([*RULES, 'Bounded'])}, or an object such as "
+        "AlphaBeta(3, 2) from xaifake.explainers.lrp."
+    )
+
+
+def _until(model, index):
+    if not 0 <= index < len(model.layers):
+        raise UserError(f"until_layer_idx={index}: the model has {len(model.layers)} layers.")
+    names = {layer.name for layer in model.layers[: index + 1]}
+    return lambda layer: layer.name in names
+
+
+class Method:
+    """A way of choosing rules, with settings of its own beside those of `explain_lrp`."""
+
+    def __init__(self, make, **defaults):
+        self._make = make
+        self._defaults = defaults
+        self._own = inspect.signature(make).parameters
+        question, _, *shared = inspect.signature(explain_lrp).parameters.values()
+        own = [p.replace(kind=p.KEYWORD_ONLY) for p in self._own.values()]
+        shared = [p.replace(kind=p.KEYWORD_ONLY) for p in shared]
+        self.__signature__ = inspect.Signature([question, *own, *shared])
+
+    def split(self, options):
+        """Return the rules that options ask for, and the options left for `explain_lrp`."""
+        own = {name: options[name] for name in self._own if name in options}
+        needed = {name for name, p in self._own.items() if p.default is p.empty}
+        if missing := sorted(needed - set(own)):
+            raise UserError(f"Give {missing[0]}=..., see xaifake.explainers.lrp.explain_lrp.")
+        others = {name: value for name, value in options.items() if name not in own}
+        return self._make(**own), self._defaults | others
+
+    def __call__(self, question, **options):
+        """Explain a question; see `explain_lrp`."""
+        rule, settings = self.split(options)
+        return explain_lrp(question, rule, **settings)
+
+
+def sequential_preset(alpha, first=None, epsilon=0.1):
+    """Return iNNvestigate's sequential presets: epsilon on dense layers, alpha-beta on the others.
+
+    A on convolutions takes alpha = 1, B alpha = 2; the flat ones add the flat rule at the picture
+    (Lapuschkin et al. 2017; compared with others in Kohlbrenner et al. 2020).
+    """
+    rules = [("Dense", Epsilon(epsilon)), ("*", AlphaBeta(alpha))]
+    return [("input", first), *rules] if first else rules
+
+
+def _preset(alpha, first=None, **defaults):
+    return Method(lambda epsilon=0.1: sequential_preset(alpha, first, epsilon), **defaults)
+
+
+METHODS = {
+    "lrp": Method(lambda rule: rule),
+    "lrp.z": Method(lambda: "Z"),
+    "lrp.epsilon": Method(Epsilon),
+    "lrp.gamma": Method(Gamma),
+    "lrp.w_square": Method(lambda: "WSquare"),
+    "lrp.flat": Method(lambda: "Flat"),
+    "lrp.alpha_beta": Method(AlphaBeta),
+    "lrp.alpha_2_beta_1": Method(lambda: "Alpha2Beta1"),
+    "lrp.alpha_2_beta_1_IB": Method(lambda: "Alpha2Beta1IgnoreBias"),
+    "lrp.alpha_1_beta_0": Method(lambda: "Alpha1Beta0"),
+    "lrp.alpha_1_beta_0_IB": Method(lambda: "Alpha1Beta0IgnoreBias"),
+    "lrp.z_plus": Method(lambda: "ZPlus"),
+    "lrp.z_plus_fast": Method(lambda: "ZPlusFast"),
+    "lrp.sequential_preset_a": _preset(1),
+    "lrp.sequential_preset_b": _preset(2),
+    "lrp.sequential_preset_a_flat": _preset(1, "Flat"),
+    "lrp.sequential_preset_b_flat": _preset(2, "Flat"),
+    "lrp.sequential_preset_b_flat_until_idx": _preset(2, "Flat", until_layer_rule="Flat"),
+}

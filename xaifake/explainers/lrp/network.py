@@ -1,0 +1,315 @@
+"""Relevance through a whole network, compiled once for each set of rules (chapter 06_lrp)."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import tensorflow as tf
+
+from xaifake.errors import UserError
+from xaifake.explainers.graph import RELUS, nodes
+from xaifake.explainers.lrp.canonise import FOLDABLE
+from xaifake.explainers.lrp.linear import linear_layer
+from xaifake.explainers.lrp.rules import STABILISER, divide
+
+# What a layer without weights does with relevance. `ADD` and `AVERAGE` divide it by the z rule,
+# `ROUTE` sends it to where the values came from, `PASS` leaves it where it is.
+ADD = {"Add"}
+AVERAGE = {"AveragePooling2D", "GlobalAveragePooling2D"}
+ROUTE = {
+    *("Concatenate", "Cropping2D", "Flatten", "GlobalMaxPooling2D", "MaxPooling2D", "Permute"),
+    *("Reshape", "ZeroPadding2D"),
+}
+PASS = {
+    *("Activation", "ActivityRegularization", "Dropout", "GaussianDropout", "GaussianNoise"),
+    *("Identity", "ReLU", "Relu", "Relu6", "SpatialDropout2D"),
+}
+WEIGHTED = {*FOLDABLE, "BatchNormalization"}
+SPENT = ("bias", "stabiliser", "one_sided")
+
+
+@dataclass
+class Step:
+    """One layer of a folded network, and what is done with it.
+
+    Attributes
+    ----------
+    node : Node
+    kind : str
+        "input", "weighted", "add", "average", "route" or "pass".
+    linear : Linear or None
+    signed : bool
+        Whether what it takes can be negative.
+    first : bool
+        Whether no other layer with weights stands between it and the picture.
+    """
+
+    node: object
+    kind: str
+    linear: object
+    signed: bool
+    first: bool
+
+
+def steps(canonical, weights, sign=1.0):
+    """Read a folded network.
+
+    Parameters
+    ----------
+    canonical : keras.Model
+        From `canonise`.
+    weights : dict of str to list of numpy.ndarray
+        By layer.
+    sign : float
+        -1 to negate its logits.
+
+    Returns
+    -------
+    list of Step
+
+    Raises
+    ------
+    UserError
+        If a layer is none that LRP is defined for here.
+    """
+    found, nonnegative, touched = [], set(), set()
+    for node in nodes(canonical):
+        kind = _kind(node)
+        sources = node.inputs
+        linear = linear_layer(node, weights[node.name]) if kind == "weighted" else None
+        signed = not nonnegative.issuperset(sources) or not sources
+        found.append(Step(node, kind, linear, signed, not touched.intersection(sources)))
+        if node.activation in RELUS or (not signed and kind in ("add", "average", "route", "pass")):
+            nonnegative.add(node.name)
+        if kind == "weighted" or touched.intersection(sources):
+            touched.add(node.name)
+    return _negate(found) if sign < 0 else found
+
+
+def _kind(node):
+    layer, name = node.layer, type(node.layer).__name__
+    if isinstance(layer, keras.layers.InputLayer):
+        return "input"
+    kinds = {"weighted": WEIGHTED, "add": ADD, "average": AVERAGE, "route": ROUTE, "pass": PASS}
+    kind = next((kind for kind, names in kinds.items() if name in names), None)
+    own = type(layer).__module__.startswith("keras.")
+    if kind is None or not own or (kind == "add" and len(node.sources) < 2):
+        raise UserError(
+            f"LRP has no rule for the layer {node.name!r}, a {name}. It takes "
+            f"{', '.join(sorted(WEIGHTED | ADD | AVERAGE | ROUTE | PASS - {'Relu', 'Relu6'}))}: "
+            "build the detector of these, or use a method that works for any, such as "
+            "integrated_gradients or lime."
+        )
+    if node.activation not in (*RELUS, "linear"):
+        raise UserError(
+            f"The layer {node.name!r} ends in {node.activation}, and LRP's rules are for relu, "
+            "relu6 and no activation: use those, or a method that works for any, such as "
+            "integrated_gradients or lime."
+        )
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise UserError(f"The layer {node.name!r} has its channels first: build them last.")
+    return kind
+
+
+def _negate(found):
+    """Return the steps of the network whose logits are the negated ones."""
+    steps = {step.node.name: step for step in found}
+    waiting, negated = [found[-1].node.name], set()
+    while waiting:
+        step = steps[waiting.pop()]
+        plain = step.node.activation == "linear" and step.kind != "input"
+        if not plain or type(step.node.layer).__name__.endswith("MaxPooling2D"):
+            raise UserError(
+                "The negated logit is explained by negating the last weights, and this model has "
+                f"{step.node.name!r} behind them: explain 'fake'."
+            )
+        if step.kind == "weighted":
+            negated.add(step.node.name)
+        else:
+            waiting += step.node.inputs
+    return [
+        replace(step, linear=step.linear.negated()) if step.node.name in negated else step
+        for step in found
+    ]
+
+
+class Network:
+    """A folded network with a rule for each layer that has weights, as one compiled function.
+
+    Parameters
+    ----------
+    found : list of Step
+    rules : dict of str to Rule
+        By layer.
+    stabiliser : float
+        Keeps the denominators of additions and averages from zero; in units of their sums.
+    """
+
+    def __init__(self, found, rules, stabiliser=STABILISER):
+        self.steps = found
+        self.rules = rules
+        self.stabiliser = stabiliser
+        kernels = [kernel.dtype for step in found if step.linear for kernel in step.linear.kernels]
+        self.dtype = tf.float64 if "float64" in kernels else tf.float32
+        self.load(found)
+        picture = tf.TensorSpec([None, *found[0].node.output.shape[1:]], self.dtype)
+        specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, self.weights)
+        signature = [picture, tf.TensorSpec([], tf.int32), specs]
+        self._run = tf.function(self._explain, input_signature=signature)
+        self._trace = tf.function(self._explain_with_trace, input_signature=signature)
+
+    def load(self, found):
+        """Take the weights of other steps, of the same shapes."""
+        self.weights = {}
+        for step in found:
+            if step.kind == "weighted":
+                arrays = self.rules[step.node.name].prepare(step.linear, step.signed)
+                self.weights[step.node.name] = tf.nest.map_structure(self._tensor, arrays)
+
+    def _tensor(self, array):
+        return tf.convert_to_tensor(array, self.dtype)
+
+    def explain(self, images, index):
+        """Return the relevance of pictures, and their logits.
+
+        Parameters
+        ----------
+        images : numpy.ndarray, (N, H, W, C)
+        index : int
+            Which logit.
+
+        Returns
+        -------
+        relevance : numpy.ndarray, (N, H, W, C)
+        logit : numpy.ndarray, (N,)
+        """
+        return [part.numpy() for part in self._run(self._tensor(images), index, self.weights)]
+
+    def explain_with_trace(self, images, index):
+        """Return what `explain` does, and what became of the relevance on its way.
+
+        Returns
+        -------
+        relevance, logit
+            As from `explain`.
+        trace : dict of str to numpy.ndarray, (layers, N)
+            For each layer, in the order of the steps: `relevance`, the sum that its outputs got,
+            `size`, the same without signs, and what was `SPENT` at it; `one_sided_outputs`, how
+            many of them had relevance and only one part.
+        """
+        relevance, logit, trace = self._trace(self._tensor(images), index, self.weights)
+        return relevance.numpy(), logit.numpy(), {k: part.numpy() for k, part in trace.items()}
+
+    def _explain(self, images, index, weights):
+        relevance, logit, _ = self._pass_through(images, index, weights, _Nothing())
+        return relevance, logit
+
+    def _explain_with_trace(self, images, index, weights):
+        relevance, logit, trace = self._pass_through(images, index, weights, _Trace())
+        return relevance, logit, trace.table(self.steps)
+
+    def _pass_through(self, images, index, weights, trace):
+        values, kept = self._forward(images, weights)
+        logits = values[self.steps[-1].node.name]
+        logit = logits[:, index]
+        start = logit[:, None] * tf.one_hot(index, logits.shape[-1], dtype=self.dtype)
+        waiting = {self.steps[-1].node.name: [start]}
+        for step in reversed(self.steps):
+            name = step.node.name
+            if name not in waiting:  # an output that nobody uses
+                continue
+            relevance = _total(waiting.pop(name))
+            trace.arrived(name, relevance)
+            if step.kind == "input":
+                return relevance, logit, trace
+            sources = [values[source] for source in step.node.inputs]
+            parts, spent = self._backward(step, weights, sources, kept.pop(name), relevance)
+            trace.spent(name, spent, relevance)
+            for source, part in zip(step.node.inputs, parts, strict=True):
+                waiting.setdefault(source, []).append(part)
+        raise UserError("The model's answer does not depend on the picture: nothing to explain.")
+
+    def _forward(self, images, weights):
+        values, kept = {}, {}
+        for step in self.steps:
+            name, layer = step.node.name, step.node.layer
+            sources = [values[source] for source in step.node.inputs]
+            if step.kind == "input":
+                values[name] = images
+            elif step.kind == "weighted":
+                rule = self.rules[name]
+                case = step.linear, weights[name], *sources, step.signed
+                z, kept[name] = rule.forward(*case)
+                linear = step.node.activation == "linear"
+                values[name] = z if linear else layer.activation(z)
+            elif step.kind == "pass":
+                linear = step.node.activation == "linear"  # dropout and its like do nothing now
+                values[name], kept[name] = sources[0] if linear else layer(sources[0]), None
+            else:
+                values[name], kept[name] = _call(layer, sources)
+        return values, kept
+
+    def _backward(self, step, weights, sources, kept, relevance):
+        """Return the relevance of each source, and what was spent."""
+        name = step.node.name
+        if step.kind == "weighted":
+            case = step.linear, weights[name], *sources, kept, relevance, step.signed
+            part, spent = self.rules[name].backward(*case)
+            return [part], spent
+        if step.kind == "pass":
+            return [relevance], {}
+        tape, taped, output = kept
+        if step.kind == "route":
+            return tape.gradient(output, taped, relevance), {}
+        c, stabiliser = divide(relevance, output, self.stabiliser)
+        backs = tape.gradient(output, taped, c)
+        return [x * back for x, back in zip(sources, backs)], {"stabiliser": stabiliser}
+
+
+def _call(layer, sources):
+    """Call a layer without weights, and keep what its gradient needs."""
+    sources = [tf.identity(source) for source in sources]  # one may be there twice
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        output = layer(sources if len(sources) > 1 else sources[0])
+    return output, (tape, sources, output)
+
+
+def _total(parts):
+    return tf.add_n(parts) if len(parts) > 1 else parts[0]
+
+
+class _Nothing:
+    """Keeps no books."""
+
+    def arrived(self, name, relevance):
+        pass
+
+    def spent(self, name, spent, relevance):
+        pass
+
+
+class _Trace:
+    """Keeps books of each layer's relevance, for each picture."""
+
+    def __init__(self):
+        self.layers = {}
+
+    def arrived(self, name, relevance):
+        sums = {"relevance": _sum(relevance), "size": _sum(tf.abs(relevance))}
+        self.layers[name] = sums
+
+    def spent(self, name, spent, relevance):
+        self.layers[name] |= {key: _sum(part) for key, part in spent.items()}
+        if "one_sided" in spent:
+            count = tf.cast(spent["one_sided"] != 0, relevance.dtype)
+            self.layers[name]["one_sided_outputs"] = _sum(count)
+
+    def table(self, found):
+        nothing = tf.zeros_like(self.layers[found[-1].node.name]["relevance"])
+        columns = ("relevance", "size", *SPENT, "one_sided_outputs")
+        rows = [self.layers.get(step.node.name, {}) for step in found]
+        return {c: tf.stack([row.get(c, nothing) for row in rows]) for c in columns}
+
+
+def _sum(x):
+    return tf.reduce_sum(tf.cast(x, tf.float64), axis=range(1, len(x.shape)))
