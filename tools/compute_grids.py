@@ -1,6 +1,6 @@
 """Compute what takes too long for a chapter, once, and store it in the package.
 
-    python tools/compute_grids.py [rules] [perturbations] [lime]        (default: all)
+    python tools/compute_grids.py [rules] [agreement] [perturbations] [lime]    (default: all)
 
 Every part is kept in `_build/grids` as it is finished, so that a run which was killed goes on
 where it stopped; delete that folder after a change of weights, faces or methods. The chapters run
@@ -12,17 +12,19 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
 import chapters
 from xaifake.data import load_faces
-from xaifake.detector import found_fakes, load_detector
+from xaifake.detector import found_fakes, load_detector, sample_found_fakes
 from xaifake.detector.xception import SCALES
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
 from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
 from xaifake.explainers.question import ask
 from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
+from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import SWEEP, perturbation_curve
 
 PARTS = chapters.ROOT / "_build" / "grids"
@@ -33,19 +35,28 @@ OPTIONS = {
     "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 20},
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
 }
+# LRP methods of both engines, without those that need a setting.
+SHARED = [
+    name
+    for name in methods()
+    if name in methods("innvestigate")
+    and name.startswith("lrp.")
+    and name not in LEFT_OUT
+    and not name.endswith("_idx")
+]
 LIME_COUNTS = (50, 100, 200, 400)
 LIME_SEEDS = (0, 1, 2)
 LIME_FACES = 4
 
 
 def rules():
-    """Map a whole-face fake and one of the eyes by every method of iNNvestigate."""
+    """Map a whole-face fake and one of the eyes by iNNvestigate's methods, and by our LRP."""
     for scale in SCALES:
         model, faces = load_detector(scale), load_faces(scale=scale)
         chosen = [found_fakes(model, faces, 1, region) for region in REGIONS]
         images = np.concatenate([face.images for face in chosen])
         keys = [(face.table.video[0], int(face.table.frame[0])) for face in chosen]
-        grid = RuleGrid(keys, {}, {})
+        grid = RuleGrid(keys, {}, {}, {})
         names = [name for name in methods("innvestigate") if name not in LEFT_OUT]
         for name in tqdm(names, desc=f"rules {scale}x"):
             part = PARTS / f"rules_{scale}_{name}.npz"
@@ -56,6 +67,8 @@ def rules():
                     grid.heatmaps[name] = stored["heatmaps"]
                 else:
                     grid.refused[name] = str(stored["reason"])
+        for name in SHARED:
+            grid.own[name] = explain(model, images, name, progress=False).sum(axis=-1)
         write_rule_grid(grid, scale)
 
 
@@ -66,6 +79,44 @@ def _run_rule(model, images, name):
     except Refused as error:
         return {"reason": str(error)}
     return {"heatmaps": relevance.sum(axis=-1)}
+
+
+def agreement():
+    """Compare the LRP maps of both engines on fifty fakes a scale."""
+    tables = []
+    for scale in SCALES:
+        model = load_detector(scale)
+        faces = sample_found_fakes(model, load_faces(scale=scale))
+        regions = region_masks(faces)
+        areas = {"in_mask": faces.masks, "nose_mouth": regions["nose"] | regions["mouth"]}
+        for name in tqdm(SHARED, desc=f"agreement {scale}x"):
+            part = PARTS / f"agreement_{scale}_{name}.npz"
+            if not part.exists():
+                _save(part, **_run_rule(model, faces.images, name))
+            with np.load(part) as stored:
+                library = stored["heatmaps"].astype(float)
+            own, report = explain(model, faces.images, name, progress=False, return_report=True)
+            table = faces.table[["video", "frame", "region"]].assign(scale=scale, method=name)
+            table = _compare(table, own.sum(axis=-1, dtype=float), library, areas)
+            tables.append(table.assign(logit=report.logit))
+    _write(pd.concat(tables), GRIDS / "rule_agreement.csv")
+
+
+def _compare(table, own, library, areas):
+    """Add to a table how alike two sets of maps are, and what each says of some areas."""
+    pairs = [(a.ravel(), b.ravel()) for a, b in zip(own, library, strict=True)]
+    table = table.assign(
+        correlation=[np.corrcoef(*pair)[0, 1] for pair in pairs],
+        rank_correlation=[spearmanr(*pair)[0] for pair in pairs],
+    )
+    for suffix, maps in {"": own, "_library": library}.items():
+        table[f"sum{suffix}"] = maps.sum((1, 2))
+        table[f"size{suffix}"] = np.abs(maps).sum((1, 2))
+        for area, masks in areas.items():
+            table[f"{area}{suffix}"] = relevance_mass_accuracy(maps, masks)
+    for area, masks in areas.items():
+        table[f"{area}_by_chance"] = masks.mean((1, 2))
+    return table
 
 
 def perturbations():
@@ -151,7 +202,7 @@ def _write(table, path):
 
 def main(arguments):
     """Compute the grids named, or all; return 0, or 2 for a name that is none."""
-    grids = {"rules": rules, "perturbations": perturbations, "lime": lime}
+    grids = {"rules": rules, "agreement": agreement, "perturbations": perturbations, "lime": lime}
     if unknown := set(arguments) - set(grids):
         print(f"No grid {', '.join(unknown)}: give {', '.join(grids)}.", file=sys.stderr)
         return 2

@@ -7,9 +7,11 @@ import numpy as np
 
 import xaifake
 from xaifake.detector import build_xception
+from xaifake.explainers import lrp
 
 METHODS = [
     *("gradient", "input_t_gradient", "integrated_gradients", "guided_backprop", "grad_cam"),
+    "lrp.sequential_preset_b_flat",
 ]
 SIZE = 8
 
@@ -69,6 +71,11 @@ def logits(model, images):
     return np.asarray(model(images, training=False))
 
 
+LRP_OPTIONS = {
+    "lrp": {"rule": "Gamma", "input_layer_rule": "Bounded"},
+    "lrp.alpha_beta": {"alpha": 3},
+    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 5},
+}
 INNVESTIGATE_OPTIONS = {
     "lrp": {"rule": "Epsilon", "bn_layer_rule": "Epsilon"},
     "lrp.alpha_beta": {"alpha": 3, "beta": 2},
@@ -80,12 +87,12 @@ INNVESTIGATE_OPTIONS = {
 
 
 def calls():
-    """Yield (name, model, images, options): every method on a small net, three on Xception."""
+    """Yield (name, model, images, options): every method on a small net, five on Xception."""
     model, images = detector(), pictures(3)
     blocks = np.arange(SIZE)[:, None] // 4 * 2 + np.arange(SIZE) // 4
     lime = {"method": "lime", "segmentation": blocks, "num_samples": 24}
-    for method in METHODS:
-        yield method, model, images, {"method": method}
+    for method in dict.fromkeys([*METHODS, *lrp.METHODS]):
+        yield method, model, images, {"method": method, **LRP_OPTIONS.get(method, {})}
     yield "lime", model, images, lime
     for method in xaifake.methods("innvestigate"):
         options = INNVESTIGATE_OPTIONS.get(method, {})
@@ -97,6 +104,8 @@ def calls():
     yield "integrated_gradients of Xception", xception, large, paths
     lime = {"method": "lime", "segmentation": "slic", "num_samples": 24, "batch_size": 24}
     yield "lime of Xception", xception, large, lime
+    for method in ("lrp.z", "lrp.sequential_preset_b_flat"):
+        yield f"{method} of Xception", xception, large, {"method": method}
 
 
 def fingerprints():

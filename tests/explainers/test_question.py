@@ -134,7 +134,7 @@ def test_a_target_that_is_a_list_is_refused(model):
         ({"method": "gradcam"}, "Did you mean grad_cam"),
         ({"method": "?"}, r"No method '\?'. xaifake.methods\('xaifake'\) lists them all"),
         ({"method": None}, "No method None"),
-        ({"method": "lrp.z"}, "another engine: give engine='innvestigate'"),
+        ({"method": "deep_taylor"}, "another engine: give engine='innvestigate'"),
         ({"method": "grad_cam", "engine": "innvestigate"}, "another engine: give engine='xaifake'"),
         ({"method": "gradient", "engine": "tf"}, "No engine 'tf': give one of xaifake, innvesti"),
         ({"method": "gradient", "step": 3}, "gradient has no option 'step'; it has batch_size, "),

@@ -9,6 +9,7 @@ from xaifake.detector.evaluation import (
     found_fakes,
     recall_by,
     reliability_table,
+    sample_found_fakes,
     twin_test,
 )
 from xaifake.detector.training import train
@@ -37,6 +38,7 @@ __all__ = [
     "preprocess",
     "recall_by",
     "reliability_table",
+    "sample_found_fakes",
     "save_weights",
     "train",
     "twin_test",

@@ -354,6 +354,41 @@ def found_fakes(model, faces, count=4, region=None):
     raise UserError(f"Among these faces the detector finds no fake{kind}: give others.")
 
 
+def sample_found_fakes(model, faces, count=50, seed=0):
+    """Draw fakes that a detector finds: half of them whole faces, half single regions.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Faces whose table names regions.
+    count : int
+        How many, at most: of each clip one frame, of each person about as many.
+    seed : int
+
+    Returns
+    -------
+    xaifake.data.dataset.Faces
+        In the order of the faces; the same for the same model, faces and seed.
+
+    Raises
+    ------
+    UserError
+        If the detector finds none.
+    """
+    found = (faces.labels == 1) & (predict_logits(model, faces.images) > 0)
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(found))
+    table = faces.table.reset_index(drop=True).iloc[rows].drop_duplicates("video")
+    chosen = []
+    for part in (table[table.region == "whole"], table[table.region != "whole"]):
+        turns = part.groupby("target").cumcount().to_numpy()
+        chosen += part.index[np.argsort(turns, kind="stable")][: count // 2].tolist()
+    if not chosen:
+        raise UserError("Among these faces the detector finds no fake: give others.")
+    return faces[np.sort(chosen)]
+
+
 def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
     """Tell how often real faces are called fake when the whole picture is made coarser.
 

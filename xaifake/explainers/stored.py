@@ -13,6 +13,7 @@ from xaifake.detector.xception import SCALES
 from xaifake.errors import UserError
 
 GRIDS = Path(__file__).parents[1] / "assets" / "grids"
+BENCHMARKS = GRIDS.with_name("benchmarks")
 
 
 @dataclass
@@ -27,11 +28,14 @@ class RuleGrid:
         Relevance summed over the colours, by method; precise to 1/2000 of each map's largest value.
     refused : dict of str to str
         Methods that iNNvestigate cannot run on the network, and what it says.
+    own : dict of str to numpy.ndarray of float32, (F, H, W)
+        The same by this package's LRP, for the methods that both have.
     """
 
     faces: list
     heatmaps: dict
     refused: dict
+    own: dict
 
 
 def rule_grid(scale=2.0):
@@ -54,32 +58,74 @@ def rule_grid(scale=2.0):
     if scale not in SCALES:
         raise UserError(f"No maps are stored for scale {scale}: give 1.3 or 2.0.")
     with np.load(GRIDS / f"rules_{scale:.1f}.npz") as stored:
-        maps = stored["maps"].astype(np.float32) * stored["peaks"][..., None, None]
         return RuleGrid(
             list(zip(stored["videos"].tolist(), stored["frames"].tolist(), strict=True)),
-            dict(zip(stored["methods"].tolist(), maps, strict=True)),
+            _unpack(stored, ""),
             dict(zip(stored["refused"].tolist(), stored["reasons"].tolist(), strict=True)),
+            _unpack(stored, "own_"),
         )
+
+
+def _unpack(stored, prefix):
+    peaks = stored[f"{prefix}peaks"][..., None, None]
+    maps = stored[f"{prefix}maps"].astype(np.float32) * peaks
+    return dict(zip(stored[f"{prefix}methods"].tolist(), maps, strict=True))
+
+
+def _pack(heatmaps, prefix):
+    maps = np.stack(list(heatmaps.values()))
+    peaks = np.abs(maps).max(axis=(2, 3))
+    return {
+        f"{prefix}methods": list(heatmaps),
+        f"{prefix}maps": (maps / np.maximum(peaks, 1e-30)[..., None, None]).astype(np.float16),
+        f"{prefix}peaks": peaks.astype(np.float32),
+    }
 
 
 def write_rule_grid(grid, scale):
     """Store maps as float16 of their largest value; see `rule_grid`."""
-    maps = np.stack(list(grid.heatmaps.values()))
-    peaks = np.abs(maps).max(axis=(2, 3))
     GRIDS.mkdir(parents=True, exist_ok=True)
     path = GRIDS / f"rules_{scale:.1f}.npz"
     temporary = path.with_suffix(".unfinished.npz")
     np.savez_compressed(
         temporary,
-        methods=list(grid.heatmaps),
-        maps=(maps / np.maximum(peaks, 1e-30)[..., None, None]).astype(np.float16),
-        peaks=peaks.astype(np.float32),
+        **_pack(grid.heatmaps, ""),
+        **_pack(grid.own, "own_"),
         videos=[video for video, _ in grid.faces],
         frames=[frame for _, frame in grid.faces],
         refused=np.array(list(grid.refused), dtype=str),
         reasons=np.array(list(grid.refused.values()), dtype=str),
     )
     temporary.replace(path)
+
+
+def rule_agreement():
+    """Return how far the LRP maps of iNNvestigate and of this package agree on Xception.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a scale, method and fake of fifty that the shipped detector finds: `correlation` and
+        `rank_correlation` of the two heatmaps; `sum` and `size`, the sum without signs; `in_mask`
+        and `nose_mouth`, the shares of the positive relevance in the manipulated area and on nose
+        and mouth. The columns ending in `_library` are iNNvestigate's, those ending in `_by_chance`
+        the areas' shares of the picture; `logit` is what was divided.
+    """
+    return pd.read_csv(GRIDS / "rule_agreement.csv")
+
+
+def lrp_benchmark():
+    """Return how fast LRP is on Xception, as benchmarks/lrp.py measured it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a rule and engine: `maps_per_second` (median; `slowest` and `fastest` round),
+        `passes` (forward passes in the time of one map), `correlation` with this package's maps,
+        `times_slower` than this package, and, for some rules, the time to the first map of a fresh
+        process, in all (`process_s`) and after loading packages and weights (`first_map_s`).
+    """
+    return pd.read_csv(BENCHMARKS / "lrp.csv")
 
 
 def lime_sweep():

@@ -374,3 +374,68 @@ def plot_paths(logits, slopes, titles):
     axes[0].axhline(0, color="0.6", linestyle="--", linewidth=1)
     axes[1].legend(fontsize=7)
     return figure
+
+
+def plot_agreement(table, methods):
+    """Plot how alike the maps of two engines are, by rule, over faces.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `xaifake.explainers.stored.rule_agreement`, or one with its columns.
+    methods : sequence of str
+        From top to bottom.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(methods) + 0.9), layout="constrained")
+    table = table.assign(scale=table.scale.astype(str) + "x")
+    settings = {"x": "correlation", "y": "method", "hue": "scale", "order": methods, "ax": axis}
+    hues = sorted(table.scale.unique())
+    colours = PALETTE[: len(hues)]
+    sns.boxplot(
+        table, **settings, hue_order=hues, palette=colours, fliersize=0, linewidth=0.8, fill=False
+    )
+    sns.stripplot(
+        table, **settings, hue_order=hues, palette=colours, dodge=True, size=2, alpha=0.5,
+        legend=False, jitter=False,
+    )  # fmt: skip
+    axis.axvline(0, color="grey", lw=0.8)
+    axis.set(xlim=(-1.05, 1.05), xlabel="correlation of the two maps, one point a face", ylabel="")
+    axis.legend(fontsize=7, loc="lower left", title=None)
+    sns.despine(ax=axis)
+    return figure
+
+
+def plot_relevance_depth(table):
+    """Plot the relevance that arrives at the layers through which all of it passes.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `xaifake.explainers.lrp.relevance_by_layer` of one picture for several rules, with a column
+        `rule`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left the sum and right the size, the sum without signs, as multiples of the logit.
+    """
+    table = table[table.whole]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for (rule, part), style in zip(table.groupby("rule", sort=False), ("-", "--", "-.", ":")):
+        logit = part.relevance.iloc[-1]
+        for axis, column in ((left, "relevance"), (right, "size")):
+            values = part[column].to_numpy() / logit
+            axis.plot(["picture", *part.layer[1:]], values, style, lw=1.8, label=rule)
+    left.set(ylabel="sum / logit")
+    right.set(ylabel="size / logit", yscale="log")
+    left.axhline(0, color="grey", lw=0.6)
+    for axis in (left, right):
+        axis.tick_params(axis="x", rotation=90, labelsize=6)
+        axis.set_xlabel("layer, from the picture to the logit")
+        sns.despine(ax=axis)
+    left.legend(fontsize=7)
+    return figure

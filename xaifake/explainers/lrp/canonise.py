@@ -42,20 +42,7 @@ def canonise(model):
         If the model cannot be followed, or a batch norm does not work on the last axis.
     """
     folding = Folding(model)
-
-    def copy(layer):
-        # In full precision, even if the model computes in half.
-        config = layer.get_config() | {"dtype": layer.dtype_policy.variable_dtype}
-        if layer.name in folding.carriers.values():
-            config |= {"use_bias": True}
-        return type(layer).from_config(config)
-
-    def call(layer, inputs, *others, **settings):
-        return inputs if layer.name in folding.gone else layer(inputs, *others, **settings)
-
-    # Without the model's loss and metrics, which a clone would have to rebuild.
-    bare = keras.Model(folding.model.inputs[0], folding.model.outputs[0], name=model.name)
-    canonical = keras.models.clone_model(bare, clone_function=copy, call_function=call)
+    canonical = folding.build()
     for name, weights in folding.weights().items():
         canonical.get_layer(name).set_weights(weights)
     return canonical
@@ -89,6 +76,23 @@ class Folding:
         self.gone = frozenset(
             node.name for node in norms if node.name in self.carriers or _changes_nothing(node)
         )
+
+    def build(self):
+        """Return the folded network, with weights that are still to be set."""
+
+        def copy(layer):
+            # In full precision, even if the model computes in half.
+            config = layer.get_config() | {"dtype": layer.dtype_policy.variable_dtype}
+            if layer.name in self.carriers.values():
+                config |= {"use_bias": True}
+            return type(layer).from_config(config)
+
+        def call(layer, inputs, *others, **settings):
+            return inputs if layer.name in self.gone else layer(inputs, *others, **settings)
+
+        # Without the model's loss and metrics, which a clone would have to rebuild.
+        bare = keras.Model(self.model.inputs[0], self.model.outputs[0], name=self.model.name)
+        return keras.models.clone_model(bare, clone_function=copy, call_function=call)
 
     def weights(self):
         """Return the folded network's weights by layer, from the model's present ones."""

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from xaifake.errors import UserError
-from xaifake.explainers.lrp.canonise import Folding, canonise
-from xaifake.explainers.lrp.network import SPENT, Network, steps
+from xaifake.explainers.lrp.canonise import Folding
+from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, steps
 from xaifake.explainers.lrp.rules import (
     STABILISER,
     AlphaBeta,
@@ -151,7 +151,7 @@ def relevance_by_layer(
         One row a layer of the folded network and picture, from the input on: `layer`, `kind` (its
         class), `picture`; `relevance`, the sum that the layer's outputs got, and `size`, the same
         without signs; `bias`, `stabiliser`, `one_sided` (spent at this layer) and
-        `one_sided_outputs`, as in `explain_lrp`.
+        `one_sided_outputs`, as in `explain_lrp`; `whole`, whether all relevance passes this layer.
     """
     if method not in METHODS:
         raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
@@ -168,6 +168,7 @@ def relevance_by_layer(
         table.insert(0, "layer", np.repeat([node.name for node in layers], count))
         table.insert(1, "kind", np.repeat([type(node.layer).__name__ for node in layers], count))
         table.insert(2, "picture", np.tile(np.arange(first, first + count), len(layers)))
+        table["whole"] = table.layer.isin(bottlenecks(network.steps))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
@@ -210,7 +211,7 @@ class _Known:
         self._gone = folding.gone
         self._given = model.get_weights()
         self._weights = folding.weights()
-        self._canonical = canonise(model)
+        self._canonical = folding.build()
         self._networks = OrderedDict()
 
     def fits(self, model):

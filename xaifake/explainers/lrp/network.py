@@ -1,6 +1,7 @@
 """Relevance through a whole network, compiled once for each set of rules (chapter 06_lrp)."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import keras
 import tensorflow as tf
@@ -132,6 +133,20 @@ def _negate(found):
     ]
 
 
+def bottlenecks(found):
+    """Return the names of the layers that each path from the picture to the logits passes."""
+    waiting, names = {}, set()  # layers whose outputs are still to be taken, by how many
+    for step in found:
+        for source in step.node.inputs:
+            waiting[source] -= 1
+            if not waiting[source]:
+                del waiting[source]
+        if not waiting:
+            names.add(step.node.name)
+        waiting[step.node.name] = sum(other.node.inputs.count(step.node.name) for other in found)
+    return names
+
+
 class Network:
     """A folded network with a rule for each layer that has weights, as one compiled function.
 
@@ -153,9 +168,20 @@ class Network:
         self.load(found)
         picture = tf.TensorSpec([None, *found[0].node.output.shape[1:]], self.dtype)
         specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, self.weights)
-        signature = [picture, tf.TensorSpec([], tf.int32), specs]
-        self._run = tf.function(self._explain, input_signature=signature)
-        self._trace = tf.function(self._explain_with_trace, input_signature=signature)
+        self._signature = picture, tf.TensorSpec([], tf.int32), specs
+
+    def _compile(self, function):
+        # Without autograph, which would take as long as the rest to read the code for loops that
+        # depend on tensors; there are none.
+        return tf.function(function, autograph=False).get_concrete_function(*self._signature)
+
+    @cached_property
+    def _run(self):
+        return self._compile(self._explain)
+
+    @cached_property
+    def _trace(self):
+        return self._compile(self._explain_with_trace)
 
     def load(self, found):
         """Take the weights of other steps, of the same shapes."""
@@ -182,7 +208,8 @@ class Network:
         relevance : numpy.ndarray, (N, H, W, C)
         logit : numpy.ndarray, (N,)
         """
-        return [part.numpy() for part in self._run(self._tensor(images), index, self.weights)]
+        case = self._tensor(images), tf.constant(index), self.weights
+        return [part.numpy() for part in self._run(*case)]
 
     def explain_with_trace(self, images, index):
         """Return what `explain` does, and what became of the relevance on its way.
@@ -196,7 +223,8 @@ class Network:
             `size`, the same without signs, and what was `SPENT` at it; `one_sided_outputs`, how
             many of them had relevance and only one part.
         """
-        relevance, logit, trace = self._trace(self._tensor(images), index, self.weights)
+        case = self._tensor(images), tf.constant(index), self.weights
+        relevance, logit, trace = self._trace(*case)
         return relevance.numpy(), logit.numpy(), {k: part.numpy() for k, part in trace.items()}
 
     def _explain(self, images, index, weights):
