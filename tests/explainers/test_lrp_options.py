@@ -67,7 +67,7 @@ def test_methods_are_compositions_of_rules(method, model, images):
 
 
 def is_last(layer):
-    return layer is not None and layer.name == "answer"
+    return layer.name == "answer"
 
 
 @pytest.mark.parametrize("which", ["answer", "ans*", "Dense", "D*e", is_last])
@@ -155,7 +155,7 @@ BAD_OPTIONS = {
         "lrp", {"rule": [("Conv2D", "Z"), ("answer", "Z")]},
         "leave out the layer 'sepconv', a SeparableConv2D: add a last pair for all others",
     ),
-    "empty list": ("lrp", {"rule": []}, "leave out the layer 'conv', a Conv2D"),
+    "empty list": ("lrp", {"rule": []}, "rule=.*: give the name of a rule"),
     "rule None": ("lrp", {"rule": None}, "(?i)rule.*None"),
     "rule a number": ("lrp", {"rule": 2}, "(?i)rule.*2"),
     "pair without list": ("lrp", {"rule": ("input", "Flat")}, "(?i)pair|rule"),
@@ -175,9 +175,9 @@ BAD_OPTIONS = {
     "stabiliser under 0": ("lrp.flat", {"stabiliser": -1e-2}, "stabiliser=-0.01: give a positive"),
     "index too large": (
         "lrp.sequential_preset_b_flat_until_idx", {"until_layer_idx": 11},
-        "until_layer_idx=11: the model has 11 layers",
+        "until_layer_idx=11: give a whole number, 0 .the input. to 10",
     ),
-    "index under 0": ("lrp", {"rule": "Z", "until_layer_idx": -1}, "until_layer_idx=-1: the model"),
+    "index under 0": ("lrp", {"rule": "Z", "until_layer_idx": -1}, "until_layer_idx=-1: give a"),
     "index between layers": (
         "lrp.z", {"until_layer_idx": 1.5, "until_layer_rule": "Flat"}, "until_layer_idx=1.5",
     ),
@@ -304,7 +304,7 @@ ENDS_IN_MAXIMUM = {
 def test_real_is_refused_where_the_last_weights_do_not_make_the_logit(name, images):
     model = draw_weights(chain(*ENDS_IN_MAXIMUM[name]()))
     assert np.isfinite(explain(model, images, "lrp.z")).all()
-    with pytest.raises(UserError, match="'top' behind them: explain 'fake'"):
+    with pytest.raises(UserError, match="'top' stands behind them: explain 'fake'"):
         explain(model, images, "lrp.z", target="real")
 
 

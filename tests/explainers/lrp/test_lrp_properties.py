@@ -4,20 +4,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from small import SIZE, draw_weights, floats, logits
 
 import xaifake
 from xaifake.explainers.graph import nodes
 from xaifake.explainers.lrp import AlphaBeta, Epsilon, Gamma, canonise
-from xaifake.explainers.lrp.network import steps
+from xaifake.explainers.lrp.network import Network, steps
 
 layers = keras.layers
+# Not made smaller where a test fails: each try builds a network, and examples are short.
 few = settings(
     max_examples=15,
     deadline=None,
     derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
 
@@ -26,7 +28,9 @@ few = settings(
 def uncompiled():
     """Each network is asked once or twice here, and to compile it takes longer than to run it."""
     tf.config.run_functions_eagerly(True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "_compile", lambda self, function: function)
+        yield
     tf.config.run_functions_eagerly(False)
 
 

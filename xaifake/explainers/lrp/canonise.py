@@ -81,8 +81,12 @@ class Folding:
         """Return the folded network, with weights that are still to be set."""
 
         def copy(layer):
+            if not isinstance(layer, keras.layers.Layer):
+                return layer  # an operation, which has no settings or weights to change
             # In full precision, even if the model computes in half.
-            config = layer.get_config() | {"dtype": layer.dtype_policy.variable_dtype}
+            precision = layer.dtype_policy.variable_dtype
+            config = layer.get_config()
+            config["dtype"] = precision if precision == "float64" else "float32"
             if layer.name in self.carriers.values():
                 config |= {"use_bias": True}
             return type(layer).from_config(config)
@@ -97,7 +101,7 @@ class Folding:
     def weights(self):
         """Return the folded network's weights by layer, from the model's present ones."""
         folded = {
-            name: node.layer.get_weights()
+            name: [_as_full(weight) for weight in node.layer.get_weights()]
             for name, node in self._nodes.items()
             if node.layer_has_weights and name not in self.gone
         }
@@ -128,6 +132,10 @@ def scale_and_shift(layer, weights):
     if layer.center:
         shift = shift + learned[-1]
     return scale, shift
+
+
+def _as_full(weight):
+    return weight if weight.dtype == np.float64 else np.asarray(weight, np.float32)
 
 
 def _norm(layer):

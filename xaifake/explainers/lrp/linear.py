@@ -256,7 +256,7 @@ def linear_layer(node, weights):
     """
     layer = node.layer
     if isinstance(layer, BatchNorm):
-        scale, shift = scale_and_shift(layer, weights)
+        scale, shift = (x.astype(weights[-1].dtype) for x in scale_and_shift(layer, weights))
         return Linear(node.name, [Scale()], [scale], [np.ones_like(scale)], shift)
     bias = weights[-1] if layer.use_bias else None
     kernels = weights[: len(weights) - (bias is not None)]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from xaifake.errors import UserError
 from xaifake.explainers.lrp.canonise import Folding
-from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, steps
+from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
 from xaifake.explainers.lrp.rules import (
     STABILISER,
     AlphaBeta,
@@ -43,7 +43,7 @@ RULES = {
     "ZPlusFast": ZPlusFast(),
     "Gamma": Gamma(),
 }
-KEPT_NETWORKS = 4  # of one model; with alpha-beta rules four times the size of its weights each
+KEPT_NETWORKS = 5  # of one model; with alpha-beta rules four times the size of its weights each
 _known = WeakKeyDictionary()
 
 
@@ -79,7 +79,8 @@ def explain_lrp(
         For the layers that take the picture; two numbers, or "Bounded" for those of the model's
         range, mean the z-B rule.
     until_layer_idx : int, optional
-        Up to this one of the given model's layers, counted from 0, `until_layer_rule` holds.
+        Up to this one of the given model's layers, counted from the input, which is 0,
+        `until_layer_rule` holds.
     until_layer_rule : str or Rule, optional
     stabiliser : float
         Keeps the sums in additions and average pooling from zero. In a network with shortcuts rules
@@ -157,6 +158,9 @@ def relevance_by_layer(
         raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
     question = ask(model, images, target, value_range)
     rule, settings = METHODS[method].split(options)
+    known = [*METHODS[method].own, *list(inspect.signature(compile_network).parameters)[2:]]
+    if unknown := [name for name in options if name not in known]:
+        raise UserError(f"There is no option {unknown[0]!r} here: {method} has {', '.join(known)}.")
     network = compile_network(question, rule, **settings)
     layers = [step.node for step in network.steps]
     tables = []
@@ -191,7 +195,7 @@ def compile_network(
     """
     if not stabiliser > 0:
         raise UserError(f"stabiliser={stabiliser}: give a positive number, such as 1e-7.")
-    composite = [("*", rule)] if isinstance(rule, str | Rule) else list(rule)
+    composite = _as_pairs(rule)
     if until_layer_idx is not None:
         composite = [(_until(question.model, until_layer_idx), until_layer_rule), *composite]
     if input_layer_rule is not None:
@@ -207,6 +211,7 @@ class _Known:
     """What is kept of a model: its folded form, and networks with rules."""
 
     def __init__(self, model):
+        check_layers(model)
         folding = Folding(model)
         self._gone = folding.gone
         self._given = model.get_weights()
@@ -238,6 +243,25 @@ class _Known:
                 self._networks.popitem(last=False)
         self._networks.move_to_end(key)
         return self._networks[key]
+
+
+def _as_pairs(rule):
+    """Return a rule for all layers, or a composite, as a list of (which, rule)."""
+    if isinstance(rule, str | Rule):
+        return [("*", rule)]
+    pairs = list(rule) if isinstance(rule, list | tuple) else []
+    fit = [
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and (isinstance(pair[0], str) or callable(pair[0]))
+        for pair in pairs
+    ]
+    if not pairs or not all(fit):
+        raise UserError(
+            f"rule={rule!r}: give the name of a rule, such as 'Epsilon', or a list of pairs (which "
+            "layers, rule), such as [('Dense', 'Epsilon'), ('*', 'Alpha1Beta0')]."
+        )
+    return pairs
 
 
 def _choose(step, composite):
@@ -274,8 +298,12 @@ def _as_rule(rule, value_range):
 
 
 def _until(model, index):
-    if not 0 <= index < len(model.layers):
-        raise UserError(f"until_layer_idx={index}: the model has {len(model.layers)} layers.")
+    whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+    if not whole or not 0 <= index < len(model.layers):
+        raise UserError(
+            f"until_layer_idx={index!r}: give a whole number, 0 (the input) to "
+            f"{len(model.layers) - 1}, the last layer."
+        )
     names = {layer.name for layer in model.layers[: index + 1]}
     return lambda layer: layer.name in names
 
@@ -286,16 +314,16 @@ class Method:
     def __init__(self, make, **defaults):
         self._make = make
         self._defaults = defaults
-        self._own = inspect.signature(make).parameters
+        self.own = inspect.signature(make).parameters
         question, _, *shared = inspect.signature(explain_lrp).parameters.values()
-        own = [p.replace(kind=p.KEYWORD_ONLY) for p in self._own.values()]
+        own = [p.replace(kind=p.KEYWORD_ONLY) for p in self.own.values()]
         shared = [p.replace(kind=p.KEYWORD_ONLY) for p in shared]
         self.__signature__ = inspect.Signature([question, *own, *shared])
 
     def split(self, options):
         """Return the rules that options ask for, and the options left for `explain_lrp`."""
-        own = {name: options[name] for name in self._own if name in options}
-        needed = {name for name, p in self._own.items() if p.default is p.empty}
+        own = {name: options[name] for name in self.own if name in options}
+        needed = {name for name, p in self.own.items() if p.default is p.empty}
         if missing := sorted(needed - set(own)):
             raise UserError(f"Give {missing[0]}=..., see xaifake.explainers.lrp.explain_lrp.")
         others = {name: value for name, value in options.items() if name not in own}

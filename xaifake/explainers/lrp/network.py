@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from xaifake.errors import UserError
@@ -24,6 +25,8 @@ PASS = {
     *("Activation", "ActivityRegularization", "Dropout", "GaussianDropout", "GaussianNoise"),
     *("Identity", "ReLU", "Relu", "Relu6", "SpatialDropout2D"),
 }
+# Operations that are no layers, such as `x + y`; others of their kind take other arguments.
+OPERATIONS = {"Add", "Relu", "Relu6"}
 WEIGHTED = {*FOLDABLE, "BatchNormalization"}
 SPENT = ("bias", "stabiliser", "one_sided")
 
@@ -86,17 +89,24 @@ def steps(canonical, weights, sign=1.0):
     return _negate(found) if sign < 0 else found
 
 
+def check_layers(model):
+    """Raise a UserError if a model has a layer that LRP is not defined for here."""
+    for node in nodes(model):
+        _kind(node)
+
+
 def _kind(node):
     layer, name = node.layer, type(node.layer).__name__
     if isinstance(layer, keras.layers.InputLayer):
         return "input"
     kinds = {"weighted": WEIGHTED, "add": ADD, "average": AVERAGE, "route": ROUTE, "pass": PASS}
     kind = next((kind for kind, names in kinds.items() if name in names), None)
-    own = type(layer).__module__.startswith("keras.")
-    if kind is None or not own or (kind == "add" and len(node.sources) < 2):
+    known = type(layer).__module__.startswith("keras.")
+    known &= isinstance(layer, keras.layers.Layer) or name in OPERATIONS
+    if kind is None or not known or (kind == "add" and len(node.sources) < 2):
         raise UserError(
             f"LRP has no rule for the layer {node.name!r}, a {name}. It takes "
-            f"{', '.join(sorted(WEIGHTED | ADD | AVERAGE | ROUTE | PASS - {'Relu', 'Relu6'}))}: "
+            f"{', '.join(sorted((WEIGHTED | ADD | AVERAGE | ROUTE | PASS) - {'Relu', 'Relu6'}))}: "
             "build the detector of these, or use a method that works for any, such as "
             "integrated_gradients or lime."
         )
@@ -113,24 +123,35 @@ def _kind(node):
 
 def _negate(found):
     """Return the steps of the network whose logits are the negated ones."""
-    steps = {step.node.name: step for step in found}
-    waiting, negated = [found[-1].node.name], set()
+    by_name = {step.node.name: step for step in found}
+    waiting, passed, negated = [found[-1].node.name], set(), set()
     while waiting:
-        step = steps[waiting.pop()]
-        plain = step.node.activation == "linear" and step.kind != "input"
-        if not plain or type(step.node.layer).__name__.endswith("MaxPooling2D"):
-            raise UserError(
-                "The negated logit is explained by negating the last weights, and this model has "
-                f"{step.node.name!r} behind them: explain 'fake'."
-            )
-        if step.kind == "weighted":
+        step = by_name[waiting.pop()]
+        if step.kind == "weighted" and step.node.activation == "linear":
             negated.add(step.node.name)
-        else:
+        elif step.node.activation == "linear" and _is_linear(step):
+            passed.add(step.node.name)
             waiting += step.node.inputs
+        else:
+            raise _cannot_negate(step)
+    for step in found:  # what is negated must reach the logits, and nothing else
+        if step.node.name not in passed and not (passed | negated).isdisjoint(step.node.inputs):
+            raise _cannot_negate(step)
     return [
         replace(step, linear=step.linear.negated()) if step.node.name in negated else step
         for step in found
     ]
+
+
+def _is_linear(step):
+    return step.kind != "input" and not type(step.node.layer).__name__.endswith("MaxPooling2D")
+
+
+def _cannot_negate(step):
+    return UserError(
+        "The negated logit is explained by negating the last weights, and in this model "
+        f"{step.node.name!r} stands behind them: explain 'fake', or end the model in a Dense layer."
+    )
 
 
 def bottlenecks(found):
@@ -192,7 +213,7 @@ class Network:
                 self.weights[step.node.name] = tf.nest.map_structure(self._tensor, arrays)
 
     def _tensor(self, array):
-        return tf.convert_to_tensor(array, self.dtype)
+        return tf.convert_to_tensor(np.asarray(array, self.dtype.as_numpy_dtype))
 
     def explain(self, images, index):
         """Return the relevance of pictures, and their logits.
@@ -298,7 +319,8 @@ def _call(layer, sources):
     sources = [tf.identity(source) for source in sources]  # one may be there twice
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(sources)
-        output = layer(sources if len(sources) > 1 else sources[0])
+        one_list = isinstance(layer, keras.layers.Layer) and len(sources) > 1
+        output = layer(sources) if one_list else layer(*sources)
     return output, (tape, sources, output)
 
 

@@ -17,6 +17,7 @@ picture.
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import tensorflow as tf
@@ -74,7 +75,7 @@ class Epsilon(Rule):
     bias: bool = True
 
     def __post_init__(self):
-        if not self.epsilon > 0:
+        if not _is_number(self.epsilon) or not self.epsilon > 0:
             raise UserError(f"epsilon={self.epsilon}: give a positive number, such as 1e-7.")
 
     def backward(self, linear, weights, x, kept, relevance, signed):  # noqa: D102
@@ -177,7 +178,7 @@ class Gamma(Rule):
     bias: bool = True
 
     def __post_init__(self):
-        if not self.gamma >= 0:
+        if not _is_number(self.gamma) or not self.gamma >= 0:
             raise UserError(f"gamma={self.gamma}: give a number of at least 0, such as 0.25.")
 
     def prepare(self, linear, signed):  # noqa: D102
@@ -309,6 +310,10 @@ def divide(relevance, z, epsilon=STABILISER):
     signed = tf.where(z >= 0, tf.cast(epsilon, z.dtype), tf.cast(-epsilon, z.dtype))
     c = relevance / (z + signed)
     return c, c * signed
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _sums(linear, weights, x):
