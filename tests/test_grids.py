@@ -6,10 +6,10 @@ import pytest
 
 import compute_grids
 from xaifake.data import load_faces
-from xaifake.detector import load_detector
+from xaifake.detector import load_detector, sample_found_fakes
 from xaifake.explainers import explain
 from xaifake.explainers.lime import fit_surrogate
-from xaifake.explainers.stored import rule_grid
+from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
 
 
@@ -43,6 +43,46 @@ def test_no_map_of_the_grid_stands_there_twice_and_one_comes_out_again():
     now = explain(load_detector(2.0), images, "gradient").sum(axis=-1)
     stored = grid.heatmaps["gradient"]
     np.testing.assert_allclose(now, stored, atol=2e-3 * np.abs(stored).max())
+
+
+def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale():
+    stored = rule_agreement()
+    assert set(stored.method) == set(compute_grids.SHARED)
+    assert (stored.groupby(["scale", "method"]).video.nunique() == 50).all()
+    for scale, part in stored.groupby("scale"):
+        sample = sample_found_fakes(load_detector(scale), load_faces(scale=scale))
+        assert set(sample.table.video) == set(part.video)
+
+
+def test_stored_maps_of_our_rules_come_out_again():
+    grid = rule_grid(2.0)
+    assert set(grid.own) == set(compute_grids.SHARED)
+    faces = load_faces(scale=2.0)
+    keys = list(zip(faces.table.video, faces.table.frame, strict=True))
+    images = faces.images[[keys.index(face) for face in grid.faces]]
+    for method in ("lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat"):
+        now = explain(load_detector(2.0), images, method).sum(axis=-1)
+        np.testing.assert_allclose(now, grid.own[method], atol=2e-3 * np.abs(now).max())
+
+
+def test_what_chapter_6_says_of_fifty_fakes():
+    stored = rule_agreement()
+    medians = stored.groupby(["method", "scale"]).correlation.median().unstack()
+    presets = medians[medians.index.str.contains("preset")]
+    assert len(presets) == 4 and (presets > 0.85).all(axis=None)
+    assert (medians.loc[["lrp.z", "lrp.epsilon"]].abs() < 0.05).all(axis=None)
+    assert medians.loc["lrp.alpha_2_beta_1"].between(0.3, 0.7).all()
+    flipped = stored[stored.method.str.contains("preset") & (stored.correlation < 0)]
+    assert len(flipped) and (flipped.sum_library < 0).all()
+
+
+def test_the_stored_benchmark_has_each_rule_and_engine():
+    stored = lrp_benchmark()
+    assert set(stored.engine) == {"xaifake", "innvestigate", "zennit"}
+    assert stored.groupby("rule").engine.nunique().eq(3).all()
+    ours = stored[stored.engine == "xaifake"]
+    assert ours.times_slower.eq(1).all() and ours.correlation.gt(0.999).all()
+    assert stored.first_map_s.notna().sum() >= 6
 
 
 def test_fewer_samples_of_lime_are_the_first_of_the_many():

@@ -18,6 +18,7 @@ from xaifake.detector.evaluation import (
     interval_over_people,
     recall_by,
     reliability_table,
+    sample_found_fakes,
     score,
     twin_test,
 )
@@ -291,25 +292,29 @@ def test_evaluate_asks_the_model():
     assert result.scores.query("level == 'frame' and score == 'auc'").value.item() == 1
 
 
-def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
-    redness = [0, 90, 200, 150, 250, 100, 220]
-    images = np.zeros((7, SIZE, SIZE, 3), np.uint8)
-    images[..., 0] = np.reshape(redness, (7, 1, 1))
-    table = pd.DataFrame(
-        {
-            "target": ["a", "a", "a", "b", "b", "c", "d"],
-            "video": ["a1", "a2", "a3", "b1", "b1", "c1", "d1"],
-            "region": ["", "whole", "eyes", "whole", "whole", "whole", ""],
-        }
-    )
-    labels = np.array([0, 1, 1, 1, 1, 1, 1])
-    masks = np.zeros((7, SIZE, SIZE), bool)
-    faces = Faces(images, labels, masks, None, table, 1.3)
+def faces_with_redness(redness, target, video, region):
+    """Real (first) and fake faces of one colour each, and a detector that calls red ones fake."""
+    count = len(redness)
+    images = np.zeros((count, SIZE, SIZE, 3), np.uint8)
+    images[..., 0] = np.reshape(redness, (count, 1, 1))
+    table = pd.DataFrame({"target": target, "video": video, "region": region})
+    masks = np.zeros((count, SIZE, SIZE), bool)
+    faces = Faces(images, np.arange(count).clip(0, 1), masks, None, table, 1.3)
     inputs = keras.Input((SIZE, SIZE, 3))
     mean = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(mean))
     # Fake is what has more than 120 of 255 in red.
     model.set_weights([np.array([[1.0], [0], [0]]), np.array([1 - 120 / 127.5])])
+    return faces, model
+
+
+def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
+    faces, model = faces_with_redness(
+        [0, 90, 200, 150, 250, 100, 220],
+        target=["a", "a", "a", "b", "b", "c", "d"],
+        video=["a1", "a2", "a3", "b1", "b1", "c1", "d1"],
+        region=["", "whole", "eyes", "whole", "whole", "whole", ""],
+    )
 
     def chosen(count, region=None):
         return found_fakes(model, faces, count, region).table.video.to_list()
@@ -319,3 +324,25 @@ def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
     assert chosen(4, "whole") == ["b1", "d1"]
     with pytest.raises(UserError, match="finds no fake of region 'nose'"):
         chosen(1, "nose")
+
+
+def test_a_sample_of_found_fakes_is_half_whole_and_spread_over_people():
+    target = ["a", *"aaaaaabbcc"]
+    video = ["a0", "a1", "a1", "a2", "a3", "a4", "a5", "b1", "b2", "c1", "c2"]
+    region = ["", *["whole"] * 4, "eyes", "nose", "whole", "mouth", "whole", "eyes"]
+    faces, model = faces_with_redness([250] * 10 + [50], target, video, region)
+    for seed in range(5):
+        table = sample_found_fakes(model, faces, 6, seed).table
+        assert (table.region == "whole").sum() == 3 and (table.region == "eyes").sum() <= 1
+        assert not table.video.duplicated().any() and not {"a0", "c2"} & set(table.video)
+        assert set(table[table.region == "whole"].target) == {"a", "b", "c"}
+        again = sample_found_fakes(model, faces, 6, seed).table
+        assert again.video.to_list() == table.video.to_list()
+
+
+def test_a_sample_without_regions_is_of_whole_faces():
+    faces, model = faces_with_redness([0, 250, 250, 250], list("abcd"), list("abcd"), [""] * 4)
+    assert len(sample_found_fakes(model, faces, 2).table) == 2
+    faces, model = faces_with_redness([0, 50], list("ab"), list("ab"), [""] * 2)
+    with pytest.raises(UserError, match="finds no fake"):
+        sample_found_fakes(model, faces)

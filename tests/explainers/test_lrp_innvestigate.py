@@ -7,7 +7,7 @@ from small import chain, draw_weights, floats
 
 import xaifake
 from xaifake.explainers import innvestigate
-from xaifake.explainers.lrp import RULES
+from xaifake.explainers.lrp import RULES, canonise
 
 layers = keras.layers
 SIZE = 10
@@ -179,3 +179,11 @@ def test_one_function_written_in_two_ways_has_one_map_here_and_two_there(images)
     )
     assert distance(*here).max() < 1e-5
     assert np.corrcoef(*(maps.ravel() for maps in there))[0, 1] < 0.9
+
+
+def test_on_a_folded_network_the_other_engine_has_the_z_rule_right_and_alpha_beta_wrong(images):
+    folded = canonise(separable())
+    ours, theirs = ours_and_theirs(folded, images, method="lrp.epsilon")
+    assert distance(ours, theirs).max() < 1e-4
+    ours, theirs = ours_and_theirs(folded, images, method="lrp.alpha_1_beta_0")
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] < 0.9

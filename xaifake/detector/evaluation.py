@@ -339,10 +339,7 @@ def found_fakes(model, faces, count=4, region=None):
     table = faces.table
     candidates = (faces.labels == 1) & ~table.duplicated("video").to_numpy()
     if region is not None:
-        candidates &= (
-            table.region.astype(object).replace({"": "whole", None: "whole", np.nan: "whole"})
-            == region
-        ).to_numpy()
+        candidates &= (_regions(table) == region).to_numpy()
     rows = np.flatnonzero(candidates)
     if len(rows):
         found = table.iloc[rows].assign(row=rows, logit=predict_logits(model, faces.images[rows]))
@@ -362,7 +359,8 @@ def sample_found_fakes(model, faces, count=50, seed=0):
     model : keras.Model
         A detector with one logit.
     faces : xaifake.data.dataset.Faces
-        Faces whose table names regions.
+        Fakes whose table names no region, such as DFD's, are whole faces; if all are, so is the
+        sample.
     count : int
         How many, at most: of each clip one frame, of each person about as many.
     seed : int
@@ -380,13 +378,20 @@ def sample_found_fakes(model, faces, count=50, seed=0):
     found = (faces.labels == 1) & (predict_logits(model, faces.images) > 0)
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(found))
     table = faces.table.reset_index(drop=True).iloc[rows].drop_duplicates("video")
-    chosen = []
-    for part in (table[table.region == "whole"], table[table.region != "whole"]):
-        turns = part.groupby("target").cumcount().to_numpy()
-        chosen += part.index[np.argsort(turns, kind="stable")][: count // 2].tolist()
-    if not chosen:
+    whole = _regions(table) == "whole"
+    parts = [part for part in (table[whole], table[~whole]) if len(part)]
+    if not parts:
         raise UserError("Among these faces the detector finds no fake: give others.")
+    chosen = []
+    for part in parts:
+        turns = part.groupby("target").cumcount().to_numpy()
+        chosen += part.index[np.argsort(turns, kind="stable")][: count // len(parts)].tolist()
     return faces[np.sort(chosen)]
+
+
+def _regions(table):
+    """Return the swapped regions; where none is named, as in DFD, it is the whole face."""
+    return table.region.astype(object).replace({"": "whole", None: "whole", np.nan: "whole"})
 
 
 def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):

@@ -1,6 +1,7 @@
 """A network whose batch norms are folded away answers like the given one, which stays as it was."""
 
 import gc
+import weakref
 from contextlib import contextmanager
 
 import keras
@@ -344,17 +345,27 @@ def test_a_compiled_model_is_folded_without_its_loss():
     assert difference(model, canonise(model)) < 1e-5
 
 
-def operations(picture):
-    sums = BatchNorm(name="norm")(layers.Conv2D(3, 1)(picture))
-    return keras.ops.relu(sums) + keras.ops.relu6(layers.Conv2D(3, 1)(picture))
+def with_operations():
+    picture = keras.Input((SIZE, SIZE, 3))
+    sums = BatchNorm()(layers.Conv2D(3, 1)(picture))
+    total = keras.ops.relu(sums) + keras.ops.relu6(layers.Conv2D(3, 1)(picture))
+    return draw_weights(keras.Model(picture, layers.Dense(4)(layers.Flatten()(total))))
 
 
 def test_operations_that_are_no_layers_are_copied(double):
-    picture = keras.Input((SIZE, SIZE, 3))
-    outputs = layers.Dense(4)(layers.Flatten()(operations(picture)))
-    model = draw_weights(keras.Model(picture, outputs))
+    model = with_operations()
     canonical = canonise(model)
     assert norms(canonical) == [] and difference(model, canonical) < 1e-12
+
+
+@pytest.mark.parametrize("make", [detector, with_operations])
+def test_a_model_does_not_keep_its_folded_copies(make):
+    model = make()
+    canonical = canonise(model)
+    trace = weakref.ref(canonical.layers[-1])
+    del canonical
+    gc.collect()
+    assert trace() is None
 
 
 def test_a_sequential_model_may_grow_after_it_was_folded():

@@ -12,6 +12,7 @@ import tensorflow as tf
 from small import chain, draw_weights, floats, logits
 
 import xaifake
+from xaifake.errors import UserError
 from xaifake.explainers.lrp import (
     RULES,
     AlphaBeta,
@@ -532,14 +533,11 @@ def test_what_zeros_around_the_picture_are_given_is_in_the_books():
     assert (report["one_sided"] == 0).all()
 
 
-@pytest.mark.parametrize("join", ["layer", "operation"])
 @pytest.mark.parametrize("axis", [-1, 1, 2])
-def test_a_concatenation_gives_each_input_its_own(axis, join):
+def test_a_concatenation_gives_each_input_its_own(axis):
     picture = keras.Input((6, 6, 3))
     crop, pad = move_up()
-    concatenate = layers.Concatenate(axis) if join == "layer" else None
-    concatenate = concatenate or partial(keras.ops.concatenate, axis=axis)
-    joint = concatenate([picture, pad(crop(picture)), picture])
+    joint = layers.Concatenate(axis)([picture, pad(crop(picture)), picture])
     outputs = layers.Dense(1, name="answer")(layers.Flatten()(joint))
     model, images = draw_weights(keras.Model(picture, outputs)), floats(2, size=6)
     x = images.astype(float)
@@ -683,16 +681,28 @@ def test_outputs_with_a_part_missing_are_counted(method, arrived, one_sided, out
     assert hidden["one_sided_outputs"] == outputs
 
 
-def test_the_opposite_of_a_sum_of_sums_is_its_opposite():
-    """The last sums are a and b with b = w a + c: only one of them can change its sign."""
+def test_a_sum_that_must_and_must_not_change_its_sign_has_no_opposite():
+    """The logit is a + b with b = w a + c: b would need -a in its place, and a as its input."""
     picture = keras.Input((4, 4, 3))
     first = layers.Dense(1, name="first")(layers.Flatten()(picture))
     second = layers.Dense(1, name="second")(first)
     model = draw_weights(keras.Model(picture, layers.Add()([first, second])))
     images = floats(3, size=4)
-    options = {"return_report": True, "progress": False}
-    fake, books = xaifake.explain(model, images, "lrp.z", **options)
+    _, report = xaifake.explain(model, images, "lrp.z", return_report=True, progress=False)
+    assert_close(report["logit"], logits(model, images)[:, 0], 1e-5)
+    with pytest.raises(UserError, match="explain 'fake'"):
+        xaifake.explain(model, images, "lrp.z", target="real", progress=False)
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_a_sum_of_two_last_layers_has_its_opposite(activation):
+    picture = keras.Input((4, 4, 3))
+    x = layers.Dense(5, activation=activation)(layers.Flatten()(picture))
+    model = keras.Model(picture, layers.Dense(1)(x) + layers.Dense(1, use_bias=False)(x))
+    draw_weights(model)
+    images, options = floats(3, size=4), {"return_report": True, "progress": False}
+    fake, report = xaifake.explain(model, images, "lrp.z", **options)
     real, opposite = xaifake.explain(model, images, "lrp.z", target="real", **options)
-    assert_close(books["logit"], logits(model, images)[:, 0], 1e-5)
-    assert_close(opposite["logit"], -books["logit"], 1e-5)
+    assert_close(report["logit"], logits(model, images)[:, 0], 1e-5)
+    assert_close(opposite["logit"], -report["logit"], 1e-5)
     assert_close(real, -fake, 1e-5)

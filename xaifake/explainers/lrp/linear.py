@@ -15,6 +15,7 @@ needs of W it needs of the product:
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import keras
 import numpy as np
@@ -146,18 +147,13 @@ class Linear:
         list
             For each factor its signed kernel.
         """
-        blocks = []
-        for number, (factor, kernel) in enumerate(zip(self.factors, self.kernels, strict=True)):
-            positive, negative = np.maximum(kernel, 0), np.minimum(kernel, 0)
-            if not factor.mixes:
-                blocks.append((positive, negative))
-                continue
-            last = number == len(self.factors) - 1
-            columns = [[positive, negative], [negative, positive]] if both or not last else None
-            columns = columns or [[positive], [negative]]
-            rows = columns if signed or number else columns[:1]
-            blocks.append(np.concatenate([np.concatenate(row, -1) for row in rows], -2))
-        return blocks
+        last = len(self.factors) - 1
+        return [
+            _block(kernel, 1 + (signed or number > 0), 1 + (both or number < last))
+            if factor.mixes
+            else (np.maximum(kernel, 0), np.minimum(kernel, 0))
+            for number, (factor, kernel) in enumerate(zip(self.factors, self.kernels, strict=True))
+        ]
 
     def apply_signed(self, pair, kernels, signed, both):
         """Return the positive and the negative part of each sum, one after the other.
@@ -212,6 +208,17 @@ class Linear:
                 has_both = both or number < len(self.factors) - 1
                 c = _transpose_channelwise(factor, c, kernel, like, paired, has_both)
         return c
+
+
+def _block(kernel, rows, columns):
+    """Return a kernel for both parts at once: positive weights where row and column are alike."""
+    inputs, outputs = kernel.shape[-2:]
+    block = np.empty((*kernel.shape[:-2], rows * inputs, columns * outputs), kernel.dtype)
+    for row, column in product(range(rows), range(columns)):
+        where = slice(row * inputs, (row + 1) * inputs), slice(column * outputs, None)
+        keep = np.maximum if row == column else np.minimum
+        keep(kernel, 0, out=block[..., where[0], where[1]][..., :outputs])
+    return block
 
 
 def _apply_channelwise(factor, pair, kernel, paired, keep):

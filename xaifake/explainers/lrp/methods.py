@@ -100,8 +100,9 @@ def explain_lrp(
         `logit` of the class asked for. With `bookkeeping` also `bias`, `stabiliser` and
         `one_sided`: logit = sum + bias + stabiliser + one_sided, up to rounding, which with
         cancelling parts is that of `size`, the map's sum without signs. `one_sided`, see
-        `xaifake.explainers.lrp.rules`, is not 0 only in alpha-beta rules, for outputs with a part
-        missing, of which `one_sided_outputs` is the number.
+        `xaifake.explainers.lrp.rules`, is 0 except in alpha-beta rules for outputs with a part
+        missing, of which `one_sided_outputs` is the number, and where flat, w-square or z-B meet
+        zero padding.
 
     Raises
     ------

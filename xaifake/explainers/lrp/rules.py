@@ -10,7 +10,8 @@ stabiliser
 one_sided
     In alpha-beta rules, the relevance that found no input (no positive part: alpha R is lost) less
     what was handed out without counterpart (no negative part: beta R is not taken back). In the
-    others, the relevance of outputs that are connected to nothing.
+    others, the relevance of outputs that are connected to nothing. Also what rules that do not look
+    at the inputs give to the zeros around a padded picture.
 
 Output relevance = input relevance + bias + stabiliser + one_sided, for each rule, layer and
 picture.
