@@ -82,7 +82,7 @@ class Folding:
 
         def copy(layer):
             if not isinstance(layer, keras.layers.Layer):
-                return layer  # an operation, which has no settings or weights to change
+                return type(layer).from_config(layer.get_config())  # an operation
             # In full precision, even if the model computes in half.
             precision = layer.dtype_policy.variable_dtype
             config = layer.get_config()
@@ -96,7 +96,9 @@ class Folding:
 
         # Without the model's loss and metrics, which a clone would have to rebuild.
         bare = keras.Model(self.model.inputs[0], self.model.outputs[0], name=self.model.name)
-        return keras.models.clone_model(bare, clone_function=copy, call_function=call)
+        x = bare.inputs[0]
+        first = keras.Input(batch_shape=x.shape, dtype=x.dtype, name=bare.layers[0].name)
+        return keras.models.clone_model(bare, first, clone_function=copy, call_function=call)
 
     def weights(self):
         """Return the folded network's weights by layer, from the model's present ones."""

@@ -308,7 +308,9 @@ class Network:
             return [relevance], {}
         tape, taped, output = kept
         if step.kind == "route":
-            return tape.gradient(output, taped, relevance), {}
+            parts = tape.gradient(output, taped, relevance)
+            pads = type(step.node.layer).__name__ == "ZeroPadding2D"
+            return parts, {"one_sided": relevance - step.node.layer(parts[0])} if pads else {}
         c, stabiliser = divide(relevance, output, self.stabiliser)
         backs = tape.gradient(output, taped, c)
         return [x * back for x, back in zip(sources, backs)], {"stabiliser": stabiliser}
@@ -351,7 +353,9 @@ class _Trace:
     def spent(self, name, spent, relevance):
         self.layers[name] |= {key: _sum(part) for key, part in spent.items()}
         if "one_sided" in spent:
-            count = tf.cast(spent["one_sided"] != 0, relevance.dtype)
+            lost = spent["one_sided"] != 0
+            parts = lost.shape[-1] // relevance.shape[-1]
+            count = tf.cast(tf.reduce_any(tf.stack(tf.split(lost, parts, -1)), 0), relevance.dtype)
             self.layers[name]["one_sided_outputs"] = _sum(count)
 
     def table(self, found):

@@ -308,7 +308,7 @@ def divide(relevance, z, epsilon=STABILISER):
     epsilon : float
         Added to z with its sign; the sign of 0 is taken as positive, as in iNNvestigate.
     """
-    signed = tf.where(z >= 0, tf.cast(epsilon, z.dtype), tf.cast(-epsilon, z.dtype))
+    signed = tf.where(z >= 0, tf.constant(epsilon, z.dtype), tf.constant(-epsilon, z.dtype))
     c = relevance / (z + signed)
     return c, c * signed
 
