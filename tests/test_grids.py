@@ -80,7 +80,14 @@ def test_the_stored_benchmark_has_each_rule_and_engine():
     stored = lrp_benchmark()
     assert set(stored.engine) == {"xaifake", "innvestigate", "zennit"}
     assert stored.groupby("rule").engine.nunique().eq(3).all()
-    ours = stored[stored.engine == "xaifake"]
+    ours = stored[stored.engine == "xaifake"].set_index("rule")
+    for rule, aim in {"epsilon": 2.5, "alpha_1_beta_0": 5, "alpha_2_beta_1": 8}.items():
+        assert ours.passes[f"lrp.{rule}"] < aim
+    slower = stored.pivot(index="rule", columns="engine", values="times_slower")
+    assert (slower.zennit > 1.5).all() and (slower.innvestigate.drop("lrp.z_plus_fast") > 1).all()
+    assert slower.innvestigate["lrp.z_plus_fast"] < 1
+    zennit = stored[stored.engine == "zennit"].set_index("rule")
+    assert zennit.correlation["lrp.epsilon"] > 0.9999
     assert ours.times_slower.eq(1).all() and ours.correlation.gt(0.999).all()
     assert stored.first_map_s.notna().sum() >= 6
 
