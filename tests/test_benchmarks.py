@@ -1,0 +1,60 @@
+"""The benchmark of LRP measures what its table says."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import xaifake
+from chapters import ROOT
+from xaifake.explainers.question import ask
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("lrp_benchmark", ROOT / "benchmarks" / "lrp.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def question():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
+    return ask(keras.Model(inputs, outputs), np.zeros((2, 8, 8, 3), np.uint8))
+
+
+def test_it_times_rules_that_both_engines_have(benchmark):
+    assert set(benchmark.RULES) <= set(xaifake.methods()) & set(xaifake.methods("innvestigate"))
+
+
+def test_it_times_this_package_with_the_maps_that_explain_gives(benchmark, question):
+    seconds, maps = benchmark.Own(question).run("lrp.flat")
+    assert seconds > 0
+    assert np.array_equal(maps, xaifake.explain(question.model, question.images, "lrp.flat"))
+    assert benchmark.forward_seconds(question)() > 0
+
+
+def test_ratios_are_of_medians_and_to_this_package(benchmark):
+    rates = {"xaifake": (20, 30, 10), "zennit": (5, 4, 6)}
+    rows = [
+        {"rule": "lrp.flat", "engine": engine, "maps_per_second": rate, "passes": 60 / rate,
+         "correlation": 1.0}
+        for engine, several in rates.items()
+        for rate in several
+    ]  # fmt: skip
+    first = [
+        {"rule": "lrp.flat", "engine": engine, "process_s": 9.0, "first_map_s": seconds}
+        for engine in rates
+        for seconds in (1.0, 3.0, 2.0)
+    ]
+    table = benchmark.summarise(pd.DataFrame(rows), pd.DataFrame(first)).set_index("engine")
+    assert table.maps_per_second.to_dict() == {"xaifake": 20, "zennit": 5}
+    assert table.times_slower.to_dict() == {"xaifake": 1, "zennit": 4}
+    assert (table.slowest["zennit"], table.fastest["zennit"]) == (4, 6)
+    assert table.passes["xaifake"] == 3
+    assert table.loc["zennit", "first_map_s":].to_list() == [2, 1, 3]
