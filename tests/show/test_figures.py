@@ -139,3 +139,35 @@ def test_paths_run_from_the_baseline_to_the_picture():
     left, right = figures.plot_paths(logits, slopes, ["one"]).axes
     np.testing.assert_allclose(left.lines[0].get_data(), [[0.25, 0.75], [0, 1]])
     np.testing.assert_allclose(right.lines[0].get_data(), [[0.25, 0.75], [3, 2]])
+
+
+def test_agreement_has_a_point_for_each_face_in_its_rules_row():
+    table = pd.DataFrame(
+        {
+            "method": ["lrp.z", "lrp.z", "lrp.flat", "lrp.flat"] * 2,
+            "scale": [1.3] * 4 + [2.0] * 4,
+            "correlation": [0.1, 0.2, 0.8, 0.9, -0.1, -0.2, 0.5, 0.6],
+        }
+    )
+    axis = figures.plot_agreement(table, ["lrp.flat", "lrp.z"]).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["lrp.flat", "lrp.z"]
+    points = np.concatenate([dots.get_offsets() for dots in axis.collections])
+    assert sorted(x for x, y in points if round(y) == 0) == [0.5, 0.6, 0.8, 0.9]
+    assert sorted(x for x, y in points if round(y) == 1) == [-0.2, -0.1, 0.1, 0.2]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["1.3x", "2.0x"]
+
+
+def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part():
+    table = pd.DataFrame(
+        {
+            "rule": "lrp.z",
+            "layer": ["input", "branch", "answer"],
+            "relevance": [1.0, 99.0, 2.0],
+            "size": [8.0, 99.0, 2.0],
+            "whole": [True, False, True],
+        }
+    )
+    left, right = figures.plot_relevance_depth(table).axes
+    assert left.lines[0].get_ydata().tolist() == [0.5, 1]
+    assert right.lines[0].get_ydata().tolist() == [4, 1]
+    assert left.lines[0].get_xdata().tolist() == ["picture", "answer"]

@@ -5,8 +5,8 @@ iNNvestigate 2.1.2 (Alber et al. 2019) was written for the Keras inside TensorFl
 travel to it from the Keras 3 model, maps travel back, and nothing changes in the caller's process.
 
 Its rules are what the paper shows, not what is right: on separable convolutions the alpha-beta
-rules split each kernel by its sign instead of the product of both, and since version 2.0 batch
-norm is replaced by another map.
+rules split each kernel by its sign instead of the product of both, they count a bias in both parts,
+and since version 2.0 batch norm is replaced by another map. `xaifake.explainers.lrp` has it right.
 """
 
 import atexit

@@ -250,8 +250,11 @@ class Bounded(Rule):
     high: float = 1.0
 
     def __post_init__(self):
-        if not self.low <= 0 <= self.high or self.low == self.high:
-            raise UserError(f"low={self.low}, high={self.high}: give bounds with 0 between them.")
+        numbers = _is_number(self.low) and _is_number(self.high)
+        if not numbers or not self.low <= 0 <= self.high or self.low == self.high:
+            raise UserError(
+                f"low={self.low!r}, high={self.high!r}: give bounds with 0 between them."
+            )
 
     def prepare(self, linear, signed):  # noqa: D102
         arrays = super().prepare(linear, signed)
