@@ -38,7 +38,7 @@ def faces(folder, clips):
 
 def test_every_command_has_help():
     overview = run("--help")
-    for command in ("clips", "catalogue", "extract", "train", "evaluate"):
+    for command in ("clips", "catalogue", "extract", "train", "evaluate", "judge"):
         assert command in overview
         assert "Options" in run(command, "--help")
 

@@ -1,4 +1,4 @@
-"""The command line: one sub-command a stage, from clips to a scored detector."""
+"""The command line: one sub-command a stage, from clips to judged explanations."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="From videos of faces to a trained and scored deepfake detector.",
+    help="From videos of faces to a deepfake detector whose explanations are measured.",
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder to read.", show_default=False)]
@@ -190,3 +190,29 @@ def evaluate(
     print(scores.to_string(index=False, float_format="{:.3f}".format))
     if out is not None:
         out.write_text(json.dumps(scores.to_dict("records"), indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def judge(
+    out: Out,
+    scale: Annotated[list[float], typer.Option(help="Scale of the faces; several allowed.")] = [
+        1.3,
+        2.0,
+    ],  # noqa: B006, read only
+    faces: Annotated[
+        Path | None,
+        typer.Option(help="Faces of 'extract'; by default those that come with the package."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
+    weights: Annotated[
+        Path | None, typer.Option(help="A weights file of 'train'; by default the shipped ones.")
+    ] = None,
+    seed: Seed = 0,
+):
+    """Measure every explanation method against the truth; may be stopped and started again."""
+    from xaifake.judge.verdict import judge as run
+    from xaifake.judge.verdict import judged_settings
+
+    tables = run(out, scale, faces, split, weights, seed)
+    minutes = judged_settings(out)["minutes"]
+    print(f"{', '.join(tables)}: in {out}, after {minutes:g} minutes of computing")

@@ -1,10 +1,34 @@
-"""Does a map lie where the picture was manipulated? (chapters 06_lrp and 09_localisation)."""
+"""Does a map lie where the picture was manipulated? (chapters 06_lrp and 09_localisation).
+
+A score alone says little: a face crop has its face, and so its swap, in the middle, and a map that
+knows nothing but this scores well. So every score stands beside those of `baselines`, and `moves`
+asks what the middle cannot answer: does the map go where the swap goes?
+"""
+
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from scipy.ndimage import sobel
+from scipy.stats import rankdata
 
-from xaifake.data.swaps import swap_mask
+from xaifake.data import swaps
+from xaifake.detector.evaluation import interval_over_people
+from xaifake.errors import UserError
 
 REGIONS = ("eyes", "nose", "mouth", "jaw", "outside")
+METRICS = ("mass", "rank", "pointing", "auc")
+BASELINES = ("chance", "noise", "edges", "centred Gaussian", "mean mask")
+CENTRED_SIGMA = 1 / 6  # of the picture's side
+MEAN_MASKS = Path(__file__).parents[1] / "assets" / "judge" / "mean_masks.npz"
+# Regions that a swap of the other one leaves alone.
+APART = {
+    "eyes": ("nose", "mouth"),
+    "nose": ("eyes", "mouth"),
+    "mouth": ("eyes", "nose"),
+    "left_half": ("right_half",),
+    "right_half": ("left_half",),
+}
 
 
 def region_masks(faces):
@@ -23,18 +47,39 @@ def region_masks(faces):
     dict of str to numpy.ndarray of bool, (N, H, W)
         By `REGIONS`; each pixel lies in one.
     """
-    size = faces.images.shape[1]
-    points = np.stack([np.reshape(flat, (68, 2)) for flat in faces.table.landmarks])
-    corners = faces.table[["left", "top"]].to_numpy(float)[:, None]
-    points = (points - corners) * (size / faces.table.side.to_numpy(float)[:, None, None])
     free = np.ones(faces.images.shape[:3], bool)
     masks = {}
     for name, region in {"eyes": "eyes", "mouth": "mouth", "nose": "nose", "jaw": "whole"}.items():
-        drawn = np.stack([swap_mask(p.astype(np.float32), region, size=size) > 0 for p in points])
+        drawn = _draw(faces, region)
         masks[name] = drawn & free
         free &= ~drawn
     masks["outside"] = free
     return {name: masks[name] for name in REGIONS}
+
+
+def swap_areas(faces):
+    """Draw the area that a swap of each region would replace, whatever was swapped.
+
+    Unlike `region_masks` they overlap, and a half is half of the face.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of bool, (N, H, W)
+        By `xaifake.data.swaps.REGIONS`.
+    """
+    return {region: _draw(faces, region) for region in swaps.REGIONS}
+
+
+def _draw(faces, region):
+    size = faces.images.shape[1]
+    points = np.stack([np.reshape(flat, (68, 2)) for flat in faces.table.landmarks])
+    corners = faces.table[["left", "top"]].to_numpy(float)[:, None]
+    points = (points - corners) * (size / faces.table.side.to_numpy(float)[:, None, None])
+    return np.stack([swaps.swap_mask(p.astype(np.float32), region, size=size) > 0 for p in points])
 
 
 def relevance_mass_accuracy(heatmaps, masks):
@@ -50,7 +95,369 @@ def relevance_mass_accuracy(heatmaps, masks):
     numpy.ndarray of float64, (N,)
         From 0 to 1; by chance the mask's share of the picture. NaN for a map without a positive
         value.
+
+    Raises
+    ------
+    UserError
+        If maps and masks are not of one shape.
     """
-    positive = np.maximum(np.asarray(heatmaps, float), 0)
-    with np.errstate(invalid="ignore"):
-        return (positive * masks).sum((1, 2)) / positive.sum((1, 2))
+    heatmaps, masks = _check(heatmaps, masks)
+    positive = np.maximum(heatmaps, 0)
+    # By its largest value first: sums of numbers near the smallest or largest would lose them.
+    peak = positive.max(axis=(1, 2), keepdims=True)
+    positive = positive / np.where(peak > 0, peak, np.nan)
+    return (positive * masks).sum((1, 2)) / positive.sum((1, 2))
+
+
+def relevance_rank_accuracy(heatmaps, masks):
+    """Return the share of the K most relevant pixels that lie in a mask of K pixels.
+
+    The measure of Arras et al. (2022). Of pixels that tie for the last of the K places each counts
+    with the probability that a fair draw takes it.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    masks : numpy.ndarray of bool, (N, H, W)
+
+    Returns
+    -------
+    numpy.ndarray of float64, (N,)
+        From 0 to 1; by chance the mask's share of the picture. NaN for an empty mask.
+
+    Raises
+    ------
+    UserError
+        If maps and masks are not of one shape.
+    """
+    heatmaps, masks = _check(heatmaps, masks)
+    return np.array([_rank_accuracy(*pair) for pair in zip(heatmaps, masks, strict=True)])
+
+
+def _rank_accuracy(heatmap, mask):
+    size = int(mask.sum())
+    if not size:
+        return np.nan
+    last = np.partition(heatmap.ravel(), -size)[-size]
+    above, ties = heatmap > last, heatmap == last
+    drawn = (size - above.sum()) / ties.sum()
+    return ((above & mask).sum() + drawn * (ties & mask).sum()) / size
+
+
+def pointing_game(heatmaps, masks):
+    """Tell whether the most relevant pixel lies in a mask (Zhang et al. 2018, without tolerance).
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    masks : numpy.ndarray of bool, (N, H, W)
+
+    Returns
+    -------
+    numpy.ndarray of float64, (N,)
+        1 or 0, or the share of hits among several largest values; by chance the mask's share of
+        the picture.
+
+    Raises
+    ------
+    UserError
+        If maps and masks are not of one shape.
+    """
+    heatmaps, masks = _check(heatmaps, masks)
+    largest = heatmaps == heatmaps.max(axis=(1, 2), keepdims=True)
+    return (largest & masks).sum((1, 2)) / largest.sum((1, 2))
+
+
+def mask_auc(heatmaps, masks):
+    """Return the area under the ROC curve of telling a mask's pixels from the others by relevance.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    masks : numpy.ndarray of bool, (N, H, W)
+
+    Returns
+    -------
+    numpy.ndarray of float64, (N,)
+        From 0 to 1: the probability that a pixel inside has more relevance than one outside, ties
+        counted half; by chance 0.5. NaN where the mask is empty or the whole picture.
+
+    Raises
+    ------
+    UserError
+        If maps and masks are not of one shape.
+    """
+    heatmaps, masks = _check(heatmaps, masks)
+    ranks = rankdata(heatmaps.reshape(len(heatmaps), -1), axis=1)
+    inside = masks.reshape(len(masks), -1)
+    n, total = inside.sum(axis=1).astype(float), inside.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # The Mann-Whitney statistic over the number of pairs.
+        return ((ranks * inside).sum(axis=1) - n * (n + 1) / 2) / (n * (total - n))
+
+
+def _check(heatmaps, masks):
+    heatmaps, masks = np.asarray(heatmaps), np.asarray(masks)
+    if heatmaps.ndim == 4:
+        raise UserError(
+            f"Relevance of shape {heatmaps.shape}: sum it over the colours first, to (N, H, W)."
+        )
+    if heatmaps.ndim != 3 or heatmaps.shape != masks.shape:
+        raise UserError(
+            f"Heatmaps of shape {heatmaps.shape} and masks of shape {masks.shape}: give both as "
+            "(N, H, W)."
+        )
+    if masks.dtype != bool:
+        raise UserError(f"Masks of type {masks.dtype}: give True where the picture is manipulated.")
+    if not np.isfinite(heatmaps).all():
+        raise UserError("NaN or infinite values in the heatmaps.")
+    return heatmaps.astype(np.float64), masks
+
+
+def baselines(faces, mean_mask, seed=0):
+    """Make maps that know nothing of the detector.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+    mean_mask : numpy.ndarray of float, (H, W)
+        Share of the training fakes that are manipulated at each pixel.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float64, (N, H, W)
+        By `BASELINES`: the same everywhere; uniform noise; the size of the brightness's slope
+        (Sobel); a Gaussian in the middle with a standard deviation of a sixth of the side;
+        `mean_mask`.
+    """
+    shape = faces.images.shape[:3]
+    grey = faces.images.mean(axis=3)
+    return {
+        "chance": np.ones(shape),
+        "noise": np.random.default_rng(seed).random(shape),
+        "edges": np.hypot(sobel(grey, axis=1), sobel(grey, axis=2)),
+        "centred Gaussian": np.broadcast_to(centred_gaussian(*shape[1:]), shape),
+        "mean mask": np.broadcast_to(mean_mask, shape),
+    }
+
+
+def mean_mask(scale):
+    """Return the mean mask of the fakes that the shipped detector of one scale was trained on.
+
+    Parameters
+    ----------
+    scale : float
+        1.3 or 2.0.
+
+    Returns
+    -------
+    numpy.ndarray of float32, (128, 128)
+        Share of the training fakes that are manipulated at each pixel.
+
+    Raises
+    ------
+    UserError
+        If there is none for this scale.
+    """
+    with np.load(MEAN_MASKS) as stored:
+        if f"{scale}" not in stored:
+            raise UserError(f"No mean mask for scale {scale}: there are {', '.join(stored)}.")
+        return stored[f"{scale}"].astype(np.float32)
+
+
+def centred_gaussian(height, width):
+    """Return a Gaussian (height, width) in the middle; `CENTRED_SIGMA` is its spread."""
+    rows, columns = np.mgrid[:height, :width]
+    rows, columns = (rows - (height - 1) / 2) / height, (columns - (width - 1) / 2) / width
+    return np.exp(-(rows**2 + columns**2) / (2 * CENTRED_SIGMA**2))
+
+
+def localise(heatmaps, faces):
+    """Score maps of fakes against the truth.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+        Positive where a pixel is said to speak for fake.
+    faces : xaifake.data.dataset.Faces
+        Fakes with masks and landmarks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a face: `mass`, `rank`, `pointing` and `auc` against the mask; `in_eyes`, `in_nose`,
+        `in_mouth`, `in_jaw` and `in_outside`, the shares of the positive relevance in the regions;
+        `on_eyes` ... `on_right_half`, those in the areas that a swap of each would replace.
+    """
+    scores = {
+        "mass": relevance_mass_accuracy(heatmaps, faces.masks),
+        "rank": relevance_rank_accuracy(heatmaps, faces.masks),
+        "pointing": pointing_game(heatmaps, faces.masks),
+        "auc": mask_auc(heatmaps, faces.masks),
+    }
+    for prefix, areas in (("in", region_masks(faces)), ("on", swap_areas(faces))):
+        for name, masks in areas.items():
+            scores[f"{prefix}_{name}"] = relevance_mass_accuracy(heatmaps, masks)
+    return pd.DataFrame(scores)
+
+
+def describe_swaps(faces):
+    """Tell where the swaps lie, in the words of `localise`.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a face: `share`, the mask's share of the picture; `swap_in_eyes` ..., the shares of
+        the mask in the regions; `area_of_eyes` ..., the regions' shares of the picture.
+    """
+    masks = faces.masks.astype(float)
+    columns = {"share": masks.mean((1, 2))}
+    for name, region in region_masks(faces).items():
+        columns[f"swap_in_{name}"] = relevance_mass_accuracy(masks, region)
+        columns[f"area_of_{name}"] = region.mean((1, 2))
+    return pd.DataFrame(columns)
+
+
+def moves(table):
+    """Tell how much more of a map lies in a region when this region is the one swapped.
+
+    The control is the same person's clips in which another region, apart from it, was swapped: the
+    person, the middle of the picture and the region's size say nothing then.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `localise` for one method, with the columns target and region of the faces.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a face that has a control: target, region, `swapped` (share of the relevance in its
+        own region), `elsewhere` (the mean share of it in the controls) and `moved`, the difference.
+    """
+    rows = []
+    for face in table[table.region.isin(APART)].itertuples():
+        same = (table.target == face.target) & table.region.isin(APART[face.region])
+        column = f"on_{face.region}"
+        if same.any():
+            swapped, others = getattr(face, column), table.loc[same, column].mean()
+            rows.append((face.target, face.region, swapped, others, swapped - others))
+    return pd.DataFrame(rows, columns=["target", "region", "swapped", "elsewhere", "moved"])
+
+
+def rank_agreement(maps):
+    """Correlate the ranks of maps pair by pair, with and without what the centre explains.
+
+    Faces stand in the middle of their crops, so any two maps that prefer the middle agree. The
+    partial rank correlation (Kendall 1942) takes out of both what goes with the distance from the
+    middle.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray of float, (M, N, C)
+        M methods' maps of N pictures over C = G * G cells of a square grid.
+
+    Returns
+    -------
+    plain, beyond : numpy.ndarray of float64, (M, M)
+        Means over the pictures; NaN for a map that is the same everywhere, or whose ranks are the
+        centre's.
+    """
+    side = round(maps.shape[2] ** 0.5)
+    ranks = rankdata(maps, axis=2)
+    centre = rankdata(centred_gaussian(side, side).round(12))
+    centre = (centre - centre.mean()) / np.linalg.norm(centre - centre.mean())
+    ranks = ranks - ranks.mean(axis=2, keepdims=True)
+    rest = ranks - (ranks @ centre)[..., None] * centre
+    return _mean_correlations(ranks), _mean_correlations(rest)
+
+
+def _mean_correlations(values):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.linalg.norm(values, axis=2, keepdims=True)
+        unit = np.where(size > 1e-6, values / size, np.nan)
+    return np.einsum("inc,jnc->ij", unit, unit) / values.shape[1]
+
+
+def means_over_people(
+    table, columns, by="entry", people="target", weights=None, seed=0, resamples=1000
+):
+    """Return means of columns for groups of rows, with intervals over people.
+
+    Every group is drawn alike, so that the intervals of groups can be compared.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    columns : sequence of str
+        Numbers; rows with NaN are left out of that column.
+    by, people : str
+        The column that groups the rows, and the one that names the person.
+    weights : str, optional
+        A column that rows are weighted by. The mean of shares of something, weighted by what they
+        are shares of, is the share of the whole.
+    seed, resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `by`, score, value, low, high, n, people; groups in the order of the table.
+    """
+    groups = list(dict.fromkeys(table[by]))
+    values = table[list(columns)].to_numpy(float)
+    own = 1.0 if weights is None else table[weights].to_numpy(float)
+    member = np.stack([(table[by] == group).to_numpy(float) for group in groups])
+    valid, filled = ~np.isnan(values), np.nan_to_num(values)
+
+    def measure(drawn):
+        weighted = member * (drawn * own)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ((weighted @ filled) / (weighted @ valid)).ravel()
+
+    mean = measure(np.ones(len(table)))
+    low, high = interval_over_people(measure, table[people], seed, resamples)
+    keys = pd.MultiIndex.from_product([groups, columns], names=[by, "score"])
+    result = pd.DataFrame({"value": mean, "low": low, "high": high}, index=keys)
+    result["n"] = (member @ valid).ravel().astype(int)
+    seen = [table.loc[(table[by] == g) & table[c].notna(), people].nunique() for g, c in keys]
+    return result.assign(people=seen).reset_index()
+
+
+def against_best_baseline(table, score, seed=0, resamples=1000):
+    """Compare each method with the baseline that scores best, face by face.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `localise` with the columns entry (a method, or one of `BASELINES`), video, frame
+        and target.
+    score : str
+        One of `METRICS`.
+    seed, resamples : int
+        Of the bootstrap over people.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns entry, score (its name), value (mean of the differences), low, high, n, people, and
+        `baseline`, the one compared with: the best on the faces that the method was scored on.
+    """
+    wide = table.pivot(index=["video", "frame", "target"], columns="entry", values=score)
+    known = [name for name in BASELINES if name in wide]
+    parts = []
+    for entry in dict.fromkeys(table.entry):
+        if entry in known:
+            continue
+        scored = wide[wide[entry].notna()]
+        best = scored[known].mean().idxmax()
+        part = (scored[entry] - scored[best]).rename(score).reset_index()
+        part = means_over_people(part.assign(entry=entry), [score], seed=seed, resamples=resamples)
+        parts.append(part.assign(baseline=best))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,352 @@
+"""Does a map lie where the detector's evidence lies? (chapter 10_sanity).
+
+A map can miss the manipulated area because the map is wrong, or because the detector goes by
+something else. Only the detector can tell: a fake's real twin is equal to it outside the mask, so
+putting the twin's pixels back takes the forgery away piece by piece and leaves a picture that is
+as real as the twin. The logit then says where the evidence was, with no grey or blurred filling
+that could look forged itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+
+from xaifake.detector.xception import predict_logits
+from xaifake.errors import UserError
+from xaifake.judge.localisation import REGIONS, region_masks
+from xaifake.progress import progress_bar
+
+CELL = 8  # pixels
+SHARES = (0.05, 0.1, 0.2)
+FILL_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
+FILLS = ("grey", "blur")
+BLUR_SHARE = 1 / 12  # of the picture's side, as LIME's
+
+
+@dataclass
+class CausalMaps:
+    """Where a detector's evidence for 'fake' lies, by experiment.
+
+    Attributes
+    ----------
+    fake, twin : numpy.ndarray of float64, (N,)
+        Logits of the fake and of its real twin.
+    removed : numpy.ndarray of float64, (N, G, G)
+        By how much the fake's logit falls when one cell is put back.
+    given : numpy.ndarray of float64, (N, G, G)
+        By how much the twin's logit rises when one cell of the fake is put into it.
+    changed : numpy.ndarray of bool, (N, G, G)
+        Cells that the mask touches. The others differ by the compression alone; they are not tried
+        and count as without effect.
+    """
+
+    fake: np.ndarray
+    twin: np.ndarray
+    removed: np.ndarray
+    given: np.ndarray
+    changed: np.ndarray
+
+    @property
+    def effect(self):
+        """The mean of both.
+
+        What one of several cells with the same evidence removes alone is too little, what it gives
+        alone too much; the mean is Shapley's value cut down to the first and the last place.
+        """
+        return (self.removed + self.given) / 2
+
+
+def causal_maps(model, faces, cell=CELL, progress=True):
+    """Find by experiment where a detector's evidence lies.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Fakes with twins, in register.
+    cell : int
+        Side of the squares that are put back, in pixels; a divisor of the picture's side.
+    progress : bool
+        Show a progress bar if it takes more than some seconds.
+
+    Returns
+    -------
+    CausalMaps
+
+    Raises
+    ------
+    UserError
+        If there are no twins, or the cells do not fill the picture.
+    """
+    twins = _twins(faces)
+    cells = cell_numbers(*faces.images.shape[1:3], cell)
+    count = cells.max() + 1
+    changed = cell_sums(faces.masks, cell).reshape(len(faces), count) > 0
+    removed, given = np.zeros((2, len(faces), count))
+    ends = np.empty((2, len(faces)))
+    bar = progress_bar(range(len(faces)), show=progress, delay=3, unit="face", desc="causal maps")
+    for n in bar:
+        where = (cells == np.flatnonzero(changed[n])[:, None, None])[..., None]
+        fake, twin = faces.images[n], twins[n]
+        pictures = [
+            fake[None],
+            twin[None],
+            np.where(where, twin, fake),
+            np.where(where, fake, twin),
+        ]
+        logits = predict_logits(model, np.concatenate(pictures)).astype(np.float64)
+        ends[:, n] = logits[:2]
+        without, alone = np.split(logits[2:], 2)
+        removed[n, changed[n]], given[n, changed[n]] = ends[0, n] - without, alone - ends[1, n]
+    shape = (len(faces), faces.images.shape[1] // cell, -1)
+    return CausalMaps(*ends, removed.reshape(shape), given.reshape(shape), changed.reshape(shape))
+
+
+def region_effects(model, faces):
+    """Put back one region of the face at a time.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Fakes with twins and landmarks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a face: `gap`, the fake's logit less its twin's, and `without_eyes` ...
+        `without_outside`, how much of it goes when this region of the twin is put back.
+    """
+    twins = _twins(faces)
+    fake, twin = (predict_logits(model, images) for images in (faces.images, twins))
+    columns = {"gap": fake - twin}
+    for name, region in region_masks(faces).items():
+        rest = predict_logits(model, np.where(region[..., None], twins, faces.images))
+        columns[f"without_{name}"] = fake - rest
+    assert len(columns) == len(REGIONS) + 1
+    return pd.DataFrame(columns).astype(float)
+
+
+def cell_numbers(height, width, cell=CELL):
+    """Number the cells of a picture row by row: int (height, width).
+
+    Raises
+    ------
+    UserError
+        If cells of this side do not fill the picture.
+    """
+    if cell < 1 or height % cell or width % cell:
+        raise UserError(f"cell={cell}: give a divisor of the picture's {height} x {width} pixels.")
+    rows, columns = np.mgrid[:height, :width] // cell
+    return rows * (width // cell) + columns
+
+
+def cell_sums(heatmaps, cell=CELL):
+    """Sum maps over cells.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray, (N, H, W)
+    cell : int
+
+    Returns
+    -------
+    numpy.ndarray, (N, H / cell, W / cell)
+    """
+    n, height, width = np.shape(heatmaps)
+    cell_numbers(height, width, cell)
+    blocks = np.reshape(heatmaps, (n, height // cell, cell, width // cell, cell))
+    return blocks.sum(axis=(2, 4))
+
+
+def order_cells(scores, seed=0):
+    """Order cells from the highest score to the lowest, equal ones at random.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray of float, (N, G, G)
+    seed : int
+
+    Returns
+    -------
+    numpy.ndarray of int, (N, G * G)
+    """
+    flat = np.reshape(scores, (len(scores), -1))
+    chance = np.random.default_rng(seed).random(flat.shape)
+    return np.lexsort((chance, -flat), axis=-1)
+
+
+def best_order(model, faces, maps, shares=SHARES, cell=CELL):
+    """Order cells by experiment, as well as a greedy search can.
+
+    The cells for the first share are those whose putting back removes most alone; then every other
+    cell is tried again on top of them, and so on to the last share.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Fakes with twins.
+    maps : CausalMaps
+        Of these faces.
+    shares : sequence of float
+        Growing, from 0 to 1.
+    cell : int
+
+    Returns
+    -------
+    numpy.ndarray of int, (N, G * G)
+    """
+    twins, orders = _twins(faces), order_cells(maps.removed)
+    cells = cell_numbers(*faces.images.shape[1:3], cell)
+    for n, order in enumerate(orders):
+        for share in shares[:-1]:
+            done = round(share * len(order))
+            rest = order[done:]
+            open_ = rest[maps.changed[n].ravel()[rest]]
+            if not len(open_):
+                continue
+            base = np.isin(cells, order[:done])
+            where = base | (cells == open_[:, None, None])
+            logits = predict_logits(model, np.where(where[..., None], twins[n], faces.images[n]))
+            # Cells outside the mask remove nothing: what makes matters worse stands behind them.
+            lost = np.zeros(cells.max() + 1)
+            whole = np.where(base[..., None], twins[n], faces.images[n])
+            lost[open_] = predict_logits(model, whole[None])[0] - logits
+            order[done:] = rest[np.argsort(-lost[rest], kind="stable")]
+    return orders
+
+
+def put_back(model, faces, orders, shares=SHARES, cell=CELL):
+    """Put the twin's cells back in some order, and read the logit.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    faces : xaifake.data.dataset.Faces
+        Fakes with twins.
+    orders : numpy.ndarray of int, (N, G * G)
+        Cells by number.
+    shares : sequence of float
+        Shares of the picture that are put back.
+    cell : int
+
+    Returns
+    -------
+    numpy.ndarray of float64, (N, len(shares))
+    """
+    return _replace(model, faces.images, _twins(faces), orders, shares, cell)
+
+
+def fill(images, name):
+    """Return what a picture is filled with where it is deleted.
+
+    Parameters
+    ----------
+    images : numpy.ndarray of uint8, (N, H, W, 3)
+    name : str
+        One of `FILLS`: mid-grey, or the picture blurred until no feature of a face survives.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, same shape
+
+    Raises
+    ------
+    UserError
+        If there is no such fill.
+    """
+    if name == "grey":
+        return np.full_like(images, 128)
+    if name == "blur":
+        sigma = BLUR_SHARE * images.shape[1]
+        return np.rint(gaussian_filter(images.astype(float), (0, sigma, sigma, 0))).astype(np.uint8)
+    raise UserError(f"No fill {name!r}: give {' or '.join(FILLS)}.")
+
+
+def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
+    """Delete cells in some order, as is done where no twin is known (Petsiuk et al. 2018).
+
+    Parameters
+    ----------
+    model : keras.Model
+        A detector with one logit.
+    images : numpy.ndarray of uint8, (N, H, W, 3)
+    orders : numpy.ndarray of int, (N, G * G)
+        The most relevant cell first.
+    name : str
+        One of `FILLS`.
+    shares : sequence of float
+        Shares of the picture that are deleted.
+    cell : int
+
+    Returns
+    -------
+    numpy.ndarray of float64, (N, len(shares))
+        Logits: a good map is said to make them fall fast.
+    """
+    return _replace(model, images, fill(images, name), orders, shares, cell)
+
+
+def insertion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
+    """Put cells of a picture into its filling; a good map is said to make the logit rise fast.
+
+    Parameters and returns are those of `deletion`.
+    """
+    return _replace(model, fill(images, name), images, orders, shares, cell)
+
+
+def _replace(model, images, others, orders, shares, cell):
+    cells = cell_numbers(*images.shape[1:3], cell)
+    ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
+    logits = np.empty((len(images), len(shares)))
+    for k, share in enumerate(shares):
+        replaced = ranks < round(share * orders.shape[1])
+        logits[:, k] = predict_logits(model, np.where(replaced[..., None], others, images))
+    return logits
+
+
+def score_against_cause(heatmaps, maps, cell=CELL):
+    """Compare maps with what the experiment found.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    maps : CausalMaps
+    cell : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a face: `cause`, the rank correlation with `CausalMaps.effect` over all cells, and
+        `cause_inside`, over those that the mask touches: knowing where the swap is helps with the
+        first, and only knowing what the detector makes of it with the second. NaN for a map that is
+        the same everywhere.
+    """
+    sums = cell_sums(np.asarray(heatmaps, np.float64), cell)
+    rows = []
+    for one, effect, changed in zip(sums, maps.effect, maps.changed, strict=True):
+        rows.append((_rank(one.ravel(), effect.ravel()), _rank(one[changed], effect[changed])))
+    return pd.DataFrame(rows, columns=["cause", "cause_inside"])
+
+
+def _rank(one, other):
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return np.nan
+    return spearmanr(one, other)[0]
+
+
+def _twins(faces):
+    if faces.twins is None:
+        raise UserError(
+            "These faces have no twins: extract them with twins=True from clips whose real parents "
+            "are pixel-aligned, as the embedded ones are."
+        )
+    return faces.twins

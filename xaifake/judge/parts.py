@@ -1,0 +1,85 @@
+"""Results kept piece by piece, so that a long computation which is stopped goes on."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xaifake.errors import UserError
+
+
+class Parts:
+    """A folder of finished pieces that belong to one set of settings.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made if it is not there.
+    settings : dict
+        Of plain values: what the pieces depend on.
+
+    Raises
+    ------
+    UserError
+        If the folder holds pieces that were made with other settings.
+    """
+
+    def __init__(self, folder, settings):
+        self.folder = Path(folder)
+        path = self.folder / "settings.json"
+        if path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            different = [k for k in settings.keys() | before if settings.get(k) != before.get(k)]
+            if different:
+                told = "; ".join(
+                    f"{key} was {before.get(key)}, is {settings.get(key)}"
+                    for key in sorted(different)
+                )
+                raise UserError(
+                    f"{self.folder} holds results of other settings ({told}): give another folder, "
+                    "or delete this one."
+                )
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(path, lambda p: p.write_text(json.dumps(settings, indent=1) + "\n"))
+
+    def arrays(self, name, make):
+        """Return the arrays of a piece, a dict; `make` is called if it is not finished yet."""
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            arrays = self._timed(name, make)
+            self._write(path, lambda p: np.savez_compressed(p, **arrays))
+        with np.load(path) as stored:
+            return dict(stored)
+
+    def table(self, name, make):
+        """Return the table of a piece; `make` is called if it is not finished yet."""
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            table = self._timed(name, make)
+            self._write(path, lambda p: table.to_parquet(p, index=False))
+        return pd.read_parquet(path)
+
+    def seconds(self):
+        """Return how long the finished pieces took to make, in all."""
+        path = self.folder / "seconds.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return sum(json.loads(line)["seconds"] for line in lines)
+
+    def _timed(self, name, make):
+        start = time.perf_counter()
+        made = make()
+        line = json.dumps({"piece": name, "seconds": round(time.perf_counter() - start, 2)})
+        with open(self.folder / "seconds.jsonl", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return made
+
+    @staticmethod
+    def _write(path, write):
+        # Whole or not at all: a name of its own until it is finished.
+        temporary = path.with_name(f"unfinished_{path.name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        temporary.replace(path)

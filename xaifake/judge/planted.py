@@ -1,0 +1,308 @@
+"""A detector whose evidence is known, because it was planted (chapter 10_sanity).
+
+A small chequered patch at a random place alone decides the label, so a method that is asked why
+this picture is 'fake' has one right answer. Nothing about faces, masks or swaps is needed.
+"""
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers
+from scipy.ndimage import uniform_filter
+from sklearn.metrics import roc_auc_score
+
+from xaifake.detector.xception import predict_logits, preprocess
+from xaifake.errors import UserError
+from xaifake.judge.localisation import mask_auc, pointing_game, relevance_mass_accuracy
+
+SIZES = (4, 8, 16, 24)
+CONTRASTS = (2, 4, 8, 16, 32)
+TRAINED_SIZES = (6, 24)
+TRAINED_CONTRASTS = (8, 64)
+SQUARE = 2  # pixels of a square of the pattern
+TEST_PEOPLE = 4
+BOX = 8  # pixels
+FOUND_AUC = 0.9
+ASKED = 16  # pictures a size and contrast
+
+
+def plant(images, size, contrast, seed=0):
+    """Add a chequered patch to each picture, at a random place.
+
+    Parameters
+    ----------
+    images : numpy.ndarray of uint8, (N, H, W, 3)
+    size : int or array of int, (N,)
+        Side of the patch, in pixels.
+    contrast : float or array of float, (N,)
+        Grey levels by which its squares are lighter and darker in turn.
+    seed : int or numpy.random.Generator
+        Of the places.
+
+    Returns
+    -------
+    planted : numpy.ndarray of uint8, (N, H, W, 3)
+    masks : numpy.ndarray of bool, (N, H, W)
+        True on the patch.
+
+    Raises
+    ------
+    UserError
+        If a patch does not fit into the picture.
+    """
+    n, height, width = images.shape[:3]
+    size, contrast = np.broadcast_to(size, n), np.broadcast_to(contrast, n)
+    if size.min(initial=1) < 1 or size.max(initial=1) > min(height, width):
+        raise UserError(
+            f"size={size.min()} to {size.max()}: give 1 to {min(height, width)} pixels."
+        )
+    rng = np.random.default_rng(seed)
+    top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    shape = (n, 1, 1)
+    down, right = rows - top.reshape(shape), columns - left.reshape(shape)
+    side = size.reshape(shape)
+    masks = (down >= 0) & (down < side) & (right >= 0) & (right < side)
+    sign = 1 - 2 * ((down // SQUARE + right // SQUARE) % 2)
+    added = images + (contrast.reshape(shape) * sign * masks)[..., None]
+    return np.clip(np.rint(added), 0, 255).astype(np.uint8), masks
+
+
+def small_network(size=128, seed=0):
+    """Build a small relative of Xception that a laptop trains in a minute.
+
+    One convolution and four separable ones, each with batch norm and ReLU, then the mean over all
+    places and one logit: 128 x 128 pixels to 12,049 parameters.
+
+    Parameters
+    ----------
+    size : int
+        Side of the pictures, in pixels.
+    seed : int
+
+    Returns
+    -------
+    keras.Model
+        (N, size, size, 3) in [-1, 1] to logits (N, 1).
+    """
+    seeds = iter(np.random.SeedSequence(seed).generate_state(11).tolist())
+
+    def start():
+        return keras.initializers.GlorotUniform(next(seeds))
+
+    inputs = keras.Input((size, size, 3))
+    x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, kernel_initializer=start())(
+        inputs
+    )
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    for number, filters in enumerate((32, 48, 64, 64)):
+        x = layers.SeparableConv2D(
+            filters, 3, padding="same", use_bias=False,
+            depthwise_initializer=start(), pointwise_initializer=start(),
+        )(x)  # fmt: skip
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        if number < 3:
+            x = layers.MaxPooling2D(2)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(1, kernel_initializer=start())(x))
+
+
+def split_people(faces, test_people=TEST_PEOPLE):
+    """Split faces by person: the last people, by name, are kept for the test.
+
+    Returns
+    -------
+    train, test : xaifake.data.dataset.Faces
+
+    Raises
+    ------
+    UserError
+        If there are not enough people.
+    """
+    people = sorted(faces.table.target.unique())
+    if len(people) <= test_people:
+        raise UserError(f"{len(people)} people: more than {test_people} are needed.")
+    test = faces.table.target.isin(people[-test_people:]).to_numpy()
+    return faces[~test], faces[test]
+
+
+class PlantedBatches(keras.utils.PyDataset):
+    """Batches for training, planted anew each time.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+    steps, batch_size : int
+    partly : bool
+        False: the cue is planted in half of the pictures, and it alone decides the label. True:
+        the label is the faces' own, and the cue is planted in half of the fakes.
+    seed : int
+    """
+
+    def __init__(self, faces, steps, batch_size=32, partly=False, seed=0):
+        super().__init__()
+        self.faces, self.steps, self.batch_size = faces, steps, batch_size
+        self.partly, self.seed = partly, seed
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([self.seed, number])
+        half = self.batch_size // 2
+        if self.partly:
+            rows = [rng.choice(np.flatnonzero(self.faces.labels == k), half) for k in (1, 0)]
+            rows, planted = np.concatenate(rows), np.arange(self.batch_size) < half // 2
+            labels = np.repeat([1.0, 0.0], half)
+        else:
+            rows = rng.choice(len(self.faces), self.batch_size)
+            planted = np.arange(self.batch_size) < half
+            labels = planted.astype(float)
+        images = _augment(self.faces.images[rows], rng)
+        sizes = rng.integers(*TRAINED_SIZES, len(rows), endpoint=True)
+        with_cue, _ = plant(images, sizes, rng.uniform(*TRAINED_CONTRASTS, len(rows)), rng)
+        images = np.where(planted[:, None, None, None], with_cue, images)
+        return preprocess(images), labels[:, None]
+
+
+def _augment(images, rng):
+    images = images.astype(np.float32)
+    flipped = rng.random(len(images)) < 0.5
+    images[flipped] = images[flipped, :, ::-1]
+    images = images * rng.uniform(0.8, 1.2, (len(images), 1, 1, 1)) + rng.uniform(
+        -20, 20, (len(images), 1, 1, 1)
+    )
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, partly=False, seed=0):
+    """Train a network to find the planted cue.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One logit; it is changed.
+    faces : xaifake.data.dataset.Faces
+        See `split_people`.
+    steps, batch_size : int
+    learning_rate : float
+        The highest; it falls to 0 along a cosine.
+    partly : bool
+        As in `PlantedBatches`.
+    seed : int
+
+    Returns
+    -------
+    list of float
+        The loss, averaged over each tenth of the steps.
+    """
+    keras.utils.set_random_seed(seed)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    model.compile(
+        keras.optimizers.Adam(schedule), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    tenth = max(1, steps // 10)
+    losses = []
+    for first in range(0, steps, tenth):
+        data = PlantedBatches(faces, min(tenth, steps - first), batch_size, partly, seed + first)
+        losses.append(model.fit(data, verbose=0, shuffle=False).history["loss"][0])
+    return losses
+
+
+def detection(model, faces, size, contrast, seed=0):
+    """Tell how well a detector finds a cue of some size and contrast.
+
+    Parameters
+    ----------
+    model : keras.Model
+    faces : xaifake.data.dataset.Faces
+        Of people it was not trained on.
+    size, contrast, seed
+        As in `plant`.
+
+    Returns
+    -------
+    auc : float
+        Of pictures with the cue against the same without.
+    planted, masks : numpy.ndarray
+        As `plant` returns them.
+    logits : numpy.ndarray of float32, (N,)
+        Of the planted pictures.
+    """
+    planted, masks = plant(faces.images, size, contrast, seed)
+    logits, clean = predict_logits(model, planted), predict_logits(model, faces.images)
+    labels = np.repeat([1, 0], len(planted))
+    return roc_auc_score(labels, np.concatenate([logits, clean])), planted, masks, logits
+
+
+def score_planted(heatmaps, masks):
+    """Score maps of pictures with a planted cue.
+
+    A chequered cue has evidence of both signs a few pixels apart, so that a signed map is averaged
+    over `BOX` pixels before its largest places are looked at.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    masks : numpy.ndarray of bool, (N, H, W)
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a picture: `mass` of the map as it is; of the averaged one `pointing` and `auc`;
+        `found`, whether the AUC is above 0.9.
+    """
+    averaged = uniform_filter(np.asarray(heatmaps, float), (0, BOX, BOX))
+    auc = mask_auc(averaged, masks)
+    scores = {
+        "mass": relevance_mass_accuracy(heatmaps, masks),
+        "pointing": pointing_game(averaged, masks),
+        "auc": auc,
+        "found": auc > FOUND_AUC,
+    }
+    return pd.DataFrame(scores)
+
+
+def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
+    """Train on planted cues and look for them with every method, at every size and contrast.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+    ways : dict of str to callable
+        By name: from a model and pictures to heatmaps (N, H, W) and a report.
+    seed : int
+    sizes, contrasts : sequence of float
+    **training
+        Passed on to `train_planted`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `score_planted` of pictures whose cue the detector finds, with entry, size,
+        contrast and detection (the detector's AUC there), `partly` (whether the cue was planted in
+        half of the fakes alone) and `share`, the cue's share of the picture.
+    """
+    train, test = split_people(faces)
+    parts = []
+    for partly in (False, True):
+        model = small_network(faces.images.shape[1], seed)
+        train_planted(model, train, partly=partly, seed=seed, **training)
+        asked = test[test.labels == 1] if partly else test
+        cases = (
+            [(s, c) for s in sizes for c in contrasts]
+            if not partly
+            else [(sizes[-2], contrasts[-1])]
+        )
+        for size, contrast in cases:
+            auc, planted, masks, logits = detection(model, asked, size, contrast, seed)
+            rows = np.flatnonzero(logits > 0)[:ASKED]
+            if not len(rows):
+                continue
+            for name, way in ways.items():
+                scores = score_planted(way(model, planted[rows])[0], masks[rows])
+                parts.append(scores.assign(
+                    entry=name, size=size, contrast=contrast, detection=auc, partly=partly,
+                    share=masks[0].mean(),
+                ))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)

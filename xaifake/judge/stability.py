@@ -1,0 +1,126 @@
+"""Does a map stay when the picture is perturbed? (chapter 09_localisation).
+
+The map of the perturbed picture is brought back to the picture's own place and compared with the
+picture's map, where pixels survived both ways (Tetkova and Hansen 2023 call it equivariance).
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from xaifake.errors import UserError
+from xaifake.judge.perturbations import Affine, Blur, Noise, rotation, scaling, shear, translation
+
+TOP = 0.1
+# What stability was measured at: settings of chapter 8 that leave most verdicts as they were, and
+# a turn that does not.
+SETTINGS = (
+    Blur(0.5),
+    Blur(1),
+    Noise(5),
+    rotation(5),
+    rotation(20),
+    rotation(45),
+    translation(8),
+    scaling(1.1),
+    shear(10),
+)
+
+
+def stability(heatmaps, perturbed, perturbation):
+    """Compare maps with those of perturbed pictures, brought back.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+        Of the pictures.
+    perturbed : numpy.ndarray of float, (N, H, W)
+        Of `perturbation.apply` of the pictures.
+    perturbation : xaifake.judge.perturbations.Perturbation
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a picture, over the pixels that survive: `correlation`, `rank_correlation`, and
+        `overlap`, the share that the tenths with the most relevance have in common (0.1 by
+        chance). NaN where a map is the same everywhere.
+
+    Raises
+    ------
+    UserError
+        If the maps do not fit each other, or hardly a pixel survives.
+    """
+    heatmaps, perturbed = np.asarray(heatmaps, float), np.asarray(perturbed, float)
+    if heatmaps.ndim != 3 or heatmaps.shape != perturbed.shape:
+        raise UserError(
+            f"Maps of shapes {heatmaps.shape} and {perturbed.shape}: give both as (N, H, W)."
+        )
+    kept = perturbation.survives(*heatmaps.shape[1:])
+    if kept.sum() < 10:
+        raise UserError(f"Of the picture {kept.sum()} pixels survive: too few to compare.")
+    back = perturbation.undo(perturbed[..., None])[..., 0]
+    return compare(heatmaps[:, kept], back[:, kept])
+
+
+def interpolation_ceiling(heatmaps, perturbation):
+    """Return the stability of a method that moves with the picture perfectly.
+
+    The map itself is moved and brought back: what it loses, interpolation alone has taken.
+
+    Parameters
+    ----------
+    heatmaps : numpy.ndarray of float, (N, H, W)
+    perturbation : xaifake.judge.perturbations.Perturbation
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `stability`; 1 for what moves nothing.
+    """
+    heatmaps = np.asarray(heatmaps, float)
+    moved = heatmaps
+    if isinstance(perturbation, Affine):
+        moved = perturbation.apply(heatmaps[..., None])[..., 0]
+    return stability(heatmaps, moved, perturbation)
+
+
+def compare(one, other):
+    """Compare rows of numbers: correlation, rank correlation and overlap of the top tenths.
+
+    Parameters
+    ----------
+    one, other : numpy.ndarray of float, (N, P)
+
+    Returns
+    -------
+    pandas.DataFrame
+        N rows, see `stability`.
+    """
+    ranks = [rankdata(values, axis=1) for values in (one, other)]
+    return pd.DataFrame(
+        {
+            "correlation": _correlations(one, other),
+            "rank_correlation": _correlations(*ranks),
+            "overlap": _overlaps(one, other),
+        }
+    )
+
+
+def _correlations(one, other):
+    # By their size first: the squares of an exploding map are beyond any float.
+    one, other = (
+        v / np.maximum(np.abs(v).max(axis=1, keepdims=True), 1e-300) for v in (one, other)
+    )
+    one, other = (v - v.mean(axis=1, keepdims=True) for v in (one, other))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        norm = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+        return np.where(norm > 1e-12, (one * other).sum(axis=1) / norm, np.nan)
+
+
+def _overlaps(one, other):
+    size = max(1, round(TOP * one.shape[1]))
+    tops = [np.argsort(-values, axis=1, kind="stable")[:, :size] for values in (one, other)]
+    pairs = zip(*tops, strict=True)
+    constant = (np.ptp(one, axis=1) == 0) | (np.ptp(other, axis=1) == 0)
+    shared = np.array([len(np.intersect1d(a, b)) / size for a, b in pairs])
+    return np.where(constant, np.nan, shared)

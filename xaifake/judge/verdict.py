@@ -1,0 +1,580 @@
+"""Every method measured, and what to make of it (chapters 09_localisation to 11_verdict).
+
+`judge` measures and keeps what it has measured; `judged` reads the tables, those that come with
+the package or a reader's own.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xaifake.data import load_faces
+from xaifake.detector.evaluation import sample_found_fakes
+from xaifake.detector.xception import SCALES, load_detector, predict_logits
+from xaifake.errors import UserError
+from xaifake.explainers.api import explain, methods
+from xaifake.judge import faithfulness, localisation, planted, sanity
+from xaifake.judge.parts import Parts
+from xaifake.judge.perturbations import Blur, Noise, rotation, translation
+from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
+from xaifake.progress import progress_bar
+
+STORED = Path(__file__).parents[1] / "assets" / "judge"
+FOUND = 200
+SAMPLE = 50
+DEAR_FACES = 6  # of the sample, for the stability of what needs many passes a map
+SHUFFLED_FACES = 4
+TIMED = 16
+POOL = 400  # faces for the planted cue
+TWINLESS = ("localisation", "swaps", "agreement", "stability", "randomisation", "planted", "cost")
+TABLES = (*TWINLESS, "sums", "faithfulness", "regions", "filling")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A way to make maps that is judged.
+
+    Attributes
+    ----------
+    method, engine : str
+        As `explain` takes them.
+    options : tuple of (str, object)
+        As `explain` takes them.
+    absolute : bool
+        Sizes are summed over the colours instead of signed values.
+    dear : bool
+        So slow that only the sample of fakes is explained.
+    """
+
+    method: str
+    engine: str = "xaifake"
+    options: tuple = ()
+    absolute: bool = False
+    dear: bool = False
+
+    @property
+    def name(self):
+        """What it is called in tables: the method, and what is particular about it."""
+        if self.engine != "xaifake":
+            return f"{self.method} (iNNvestigate)"
+        return f"{self.method} (absolute)" if self.absolute else self.method
+
+    def maps(self, model, images):
+        """Return heatmaps (N, H, W), float32, and the report of `explain`."""
+        settings = {"engine": self.engine, "progress": False, **dict(self.options)}
+        relevance, report = explain(
+            model, images, self.method, return_report=True, **settings
+        )  # fmt: skip
+        relevance = np.abs(relevance) if self.absolute else relevance
+        return relevance.sum(axis=-1), report
+
+
+# The general rules need settings, and the others would be judged twice under two names.
+_LEFT_OUT = {"lrp", "lrp.alpha_beta", "lrp.z_plus", "lrp.sequential_preset_b_flat_until_idx"}
+_OPTIONS = {"lime": (("num_samples", 200),), "integrated_gradients": (("steps", 32),)}
+_LRP = [name for name in methods() if name.startswith("lrp") and name not in _LEFT_OUT]
+ENTRIES = (
+    Entry("gradient"),
+    Entry("gradient", absolute=True),
+    Entry("input_t_gradient"),
+    Entry("guided_backprop"),
+    Entry("grad_cam"),
+    *(Entry(name) for name in _LRP),
+    *(Entry(name, options=options, dear=True) for name, options in _OPTIONS.items()),
+    *(Entry(n, "innvestigate", dear=True) for n in _LRP if n in methods("innvestigate")),
+    Entry("deconvnet", "innvestigate", dear=True),
+)
+
+
+def _named(name):
+    return next(entry for entry in ENTRIES if entry.name == name)
+
+
+# What is compared under perturbations and with shuffled weights, and where deletion is shown.
+MOVED = tuple(map(_named, (
+    "gradient", "input_t_gradient", "guided_backprop", "grad_cam", "lrp.epsilon",
+    "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
+    "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
+)))  # fmt: skip
+DEAR_SETTINGS = (Noise(5), rotation(20), translation(8))
+FILLED = ("noise", "centred Gaussian", "cause", "input_t_gradient", "guided_backprop", "grad_cam",
+          "lrp.sequential_preset_b_flat", "integrated_gradients", "lime")  # fmt: skip
+
+
+def judge(
+    out, scales=SCALES, faces=None, split="test", weights=None, seed=0, progress=True
+):  # fmt: skip
+    """Measure every method on detectors; what is finished is kept, and a second call goes on.
+
+    Localisation and, with twins, faithfulness are measured at every scale; stability, shuffled
+    weights, generic deletion, the planted cue and cost at the last one.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder for the results.
+    scales : sequence of float
+        Of the faces, and of the shipped weights if no others are given.
+    faces : str or Path, optional
+        Folder of `extract_faces`, whose "train" split gives the mean mask; the faces that come with
+        the package if not given.
+    split : str
+        Which faces of that folder are judged: of people the detector has not seen.
+    weights : str or Path, optional
+        Of Xception, instead of the shipped ones; for one scale.
+    seed : int
+        Of every draw.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of str to pandas.DataFrame
+        By `TABLES`, see `judged`; they are also written into `out`, with `settings.json`. Without
+        twins (DeepFakeDetection's parents are not aligned) those of `TWINLESS` alone.
+
+    Raises
+    ------
+    UserError
+        If a detector finds no fakes among the faces, `out` belongs to other settings, or weights
+        are given for several scales.
+    """
+    if weights is not None and len(scales) > 1:
+        raise UserError(f"Weights of one detector for the scales {list(scales)}: give one scale.")
+    cases = [_Case(Path(out), scale, faces, split, weights, seed) for scale in scales]
+    jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
+    bar = progress_bar(jobs, show=progress, unit="piece")
+    for description, job in bar:
+        bar.set_description(description)
+        job()
+    made = [case.tables(last=case is cases[-1]) for case in cases]
+    names = [name for name in TABLES if any(name in tables for tables in made)]
+    tables = {n: pd.concat([t[n] for t in made if n in t], ignore_index=True) for n in names}
+    for name, table in tables.items():
+        table.to_parquet(Path(out) / f"{name}.parquet", index=False)
+    _write_settings(Path(out), cases)
+    return tables
+
+
+def _write_settings(out, cases):
+    packages = ("tensorflow", "keras", "numpy", "lime", "innvestigate")
+    record = {
+        "detectors": [case.settings for case in cases],
+        "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
+        "versions": {name: version(name) for name in packages},
+    }
+    (out / "settings.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def judged(name, folder=None):
+    """Return a table of what `judge` measured.
+
+    Parameters
+    ----------
+    name : str
+        One of these; all have `scale`, most `entry` (a method as in `ENTRIES`, or one of
+        `xaifake.judge.localisation.BASELINES`) and the face: video, frame, target, region.
+
+        - localisation: `xaifake.judge.localisation.localise`, and `sampled`, whether the face is
+          one of the fifty that every method was measured on;
+        - swaps: `describe_swaps` of the faces;
+        - agreement: one row a pair of methods, `entry` and `other`: mean rank correlation of their
+          maps over cells, and `beyond_centre`, with what both share with the centre taken out;
+        - stability: `xaifake.judge.stability.stability` by kind and strength, with the `ceiling_`
+          of interpolation; kind "seed" compares two seeds of LIME;
+        - randomisation: `xaifake.judge.sanity.randomisation_curve`;
+        - planted: see `xaifake.judge.planted.score_planted`;
+        - cost: seconds a map, and `passes`, forward passes in that time;
+        - sums: `logit` and `sum` of the map for fakes and their twins, and `same`, the rank
+          correlation of the two maps over cells; `other`, that with another person's fake;
+        - faithfulness: `score_against_cause`; `gap`, and `lost_5` ..., what of it goes when these
+          percent of the picture are put back in the map's order;
+        - regions: `region_effects`;
+        - filling: logits when cells are deleted or inserted, by fill and share.
+    folder : str or Path, optional
+        The `out` of `judge`; what was measured on the shipped detectors if not given.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    UserError
+        If there is no such table.
+    """
+    path = Path(folder or STORED) / f"{name}.parquet"
+    if name not in TABLES:
+        raise UserError(f"No table {name!r}: give one of {', '.join(TABLES)}.")
+    if not path.is_file():
+        raise UserError(
+            f"There is no {path.name} in {path.parent}: run `xaifake judge` to its end. (Without "
+            f"twins it makes {', '.join(TWINLESS)} alone.)"
+        )
+    return pd.read_parquet(path)
+
+
+def judged_settings(folder=None):
+    """Return what `judge` measured on and with: detectors, versions and minutes."""
+    path = Path(folder or STORED) / "settings.json"
+    if not path.is_file():
+        raise UserError(f"There is no settings.json in {path.parent}: run `xaifake judge` first.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class _Case:
+    """One detector with its faces, and the pieces that are finished."""
+
+    def __init__(self, out, scale, faces, split, weights, seed):
+        self.scale, self.seed, self.folder = scale, seed, faces
+        self.model = load_detector(scale, weights)
+        test = load_faces(faces, split if faces else None, scale)
+        self.sample = sample_found_fakes(self.model, test, SAMPLE, seed)
+        self.found = _draw_found(self.model, test, self.sample, seed)
+        self.pool = test if len(test) <= POOL else test[:: len(test) // POOL]
+        self.twins = self.sample.twins is not None
+        self.settings = {
+            "scale": scale,
+            "seed": seed,
+            "weights": _fingerprint(self.model.get_weights()),
+            "faces": _fingerprint([test.images]),
+            "found": len(self.found),
+            "sample": len(self.sample),
+            "people": int(self.found.table.target.nunique()),
+        }
+        self.parts = Parts(out / "parts" / f"{scale}x", self.settings)
+
+    def jobs(self, last):
+        """Return (description, function without arguments) of every piece."""
+        jobs = [(f"maps, {e.name}", partial(self.maps, e)) for e in ENTRIES]
+        if self.twins:
+            jobs += [
+                (f"twins, {e.name}", partial(self.twin_maps, e)) for e in ENTRIES if not e.dear
+            ]
+            jobs += [("causal maps", self.cause), ("best order", self.best)]
+            jobs += [(f"put back, {name}", partial(self.put_back, name)) for name in self.names()]
+            jobs += [("regions", self.regions)]
+        if last:
+            jobs += [(f"stability, {e.name}", partial(self.moved, e)) for e in MOVED]
+            jobs += [("LIME's seeds", self.seeds)]
+            jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in MOVED]
+            jobs += [("planted cue", self.planted)]
+            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in ENTRIES]
+        if last and self.twins:
+            jobs += [(f"filling, {name}", partial(self.filling, name)) for name in FILLED]
+        return [(f"{self.scale}x {description}", job) for description, job in jobs]
+
+    def tables(self, last):
+        """Return the finished tables of this detector."""
+        made = {
+            "localisation": self.localisation(),
+            "swaps": self.describe(self.found, localisation.describe_swaps(self.found)),
+            "agreement": self.agreement(),
+        }
+        if last:
+            made["cost"] = pd.concat([self.cost(entry) for entry in ENTRIES])
+            moved = [self.moved(entry) for entry in MOVED] + [self.seeds()]
+            made["stability"] = pd.concat(moved, ignore_index=True)
+            made["randomisation"] = pd.concat([self.shuffled(entry) for entry in MOVED])
+            made["planted"] = self.planted()
+        if self.twins:
+            made["sums"] = pd.concat([self.sums(e) for e in ENTRIES if not e.dear])
+            made["faithfulness"] = pd.concat([self.put_back(name) for name in self.names()])
+            made["regions"] = self.regions()
+            if last:
+                made["filling"] = pd.concat([self.filling(name) for name in FILLED])
+        return {name: _small(table.assign(scale=self.scale)) for name, table in made.items()}
+
+    def names(self):
+        """Everything that orders cells: methods, baselines, and the experiment's own orders."""
+        return [*(e.name for e in ENTRIES), *localisation.BASELINES, "cause", "best"]
+
+    def maps(self, entry):
+        """Return the heatmaps of an entry and what they say of themselves."""
+        return self.parts.arrays(f"maps/{entry.name}", lambda: self._make_maps(entry))
+
+    def _make_maps(self, entry):
+        images = (self.sample if entry.dear else self.found).images
+        heatmaps, report = entry.maps(self.model, images)
+        return _pack(heatmaps) | {name: report[name].to_numpy() for name in report}
+
+    def twin_maps(self, entry):
+        """Return the heatmaps of the twins of the sample."""
+
+        def make():
+            heatmaps, report = entry.maps(self.model, self.sample.twins)
+            return _pack(heatmaps) | {n: report[n].to_numpy() for n in ("logit", "sum")}
+
+        return self.parts.arrays(f"twins/{entry.name}", make)
+
+    def heatmaps(self, name, faces):
+        """Return the maps of a method or baseline for `found` or `sample`."""
+        if name in localisation.BASELINES:
+            return localisation.baselines(faces, self.mean_mask, self.seed)[name]
+        entry = _named(name)
+        heatmaps = _unpack(self.maps(entry))
+        if faces is self.sample and not entry.dear:
+            return heatmaps[self.sampled]
+        return heatmaps
+
+    @cached_property
+    def sampled(self):
+        """Which of the fakes that were found are in the sample."""
+        keys = ["video", "frame"]
+        sample = pd.MultiIndex.from_frame(self.sample.table[keys])
+        return pd.MultiIndex.from_frame(self.found.table[keys]).isin(sample)
+
+    @cached_property
+    def mean_mask(self):
+        """Share of the training fakes that are manipulated at each pixel."""
+        if self.folder is None:
+            return localisation.mean_mask(self.scale)
+        masks = load_faces(self.folder, "train", self.scale)
+        return masks.masks[masks.labels == 1].mean(axis=0)
+
+    def describe(self, faces, table):
+        """Put what identifies faces in front of a table about them."""
+        known = faces.table[["video", "frame", "target", "region"]]
+        return pd.concat([known.reset_index(drop=True), table.reset_index(drop=True)], axis=1)
+
+    def localisation(self):
+        """Score the maps of all entries and baselines."""
+        parts = []
+        for name in [*(entry.name for entry in ENTRIES), *localisation.BASELINES]:
+            dear = name not in localisation.BASELINES and _named(name).dear
+            faces = self.sample if dear else self.found
+            scores = localisation.localise(self.heatmaps(name, faces), faces)
+            sampled = np.ones(len(faces), bool) if dear else self.sampled
+            parts.append(self.describe(faces, scores.assign(entry=name, sampled=sampled)))
+        return pd.concat(parts, ignore_index=True)
+
+    def agreement(self):
+        """Correlate the maps of every pair of methods, over cells."""
+        names = [*(entry.name for entry in ENTRIES), "edges", "centred Gaussian"]
+        cells = [faithfulness.cell_sums(self.heatmaps(n, self.sample)) for n in names]
+        flat = np.stack(cells).reshape(len(names), len(self.sample), -1)
+        plain, beyond = localisation.rank_agreement(flat)
+        pairs = [(i, j) for j in range(len(names)) for i in range(j)]
+        rows = [(names[i], names[j], plain[i, j], beyond[i, j]) for i, j in pairs]
+        return pd.DataFrame(rows, columns=["entry", "other", "rank_correlation", "beyond_centre"])
+
+    def cost(self, entry):
+        """Measure what a map costs, compiling left out, and how it fared where a method says so."""
+
+        def make():
+            images = self.sample.images[: 2 if entry.dear else TIMED]
+            entry.maps(self.model, images[:1])
+            predict_logits(self.model, images)
+            seconds = [
+                _seconds(lambda: entry.maps(self.model, images)),
+                _seconds(lambda: predict_logits(self.model, self.sample.images)),
+            ]
+            each = seconds[0] / len(images)
+            row = {"entry": entry.name, "seconds": each}
+            row["passes"] = each / (seconds[1] / len(self.sample))
+            maps = self.maps(entry)
+            for said in ("r2", "completeness_error"):
+                row[said] = float(np.median(maps[said])) if said in maps else np.nan
+            return pd.DataFrame([row])
+
+        return self.parts.table(f"cost/{entry.name}", make)
+
+    def sums(self, entry):
+        """Compare the maps of fakes with their twins', and sums with logits."""
+        maps, twins = self.maps(entry), self.twin_maps(entry)
+        fakes, real = self.heatmaps(entry.name, self.sample), _unpack(twins)
+        flat = [faithfulness.cell_sums(m).reshape(len(m), -1) for m in (fakes, real)]
+        rows = _next_person(self.sample.table.target)
+        table = pd.DataFrame(
+            {
+                "entry": entry.name,
+                "logit": maps["logit"][self.sampled],
+                "sum": maps["sum"][self.sampled],
+                "logit_twin": twins["logit"],
+                "sum_twin": twins["sum"],
+                "same": compare(*flat).rank_correlation,
+                "other": compare(flat[0], flat[0][rows]).rank_correlation,
+            }
+        )
+        return self.describe(self.sample, table)
+
+    def cause(self):
+        """Return the experiment's maps of the sample."""
+        made = self.parts.arrays(
+            "causal_maps",
+            lambda: vars(faithfulness.causal_maps(self.model, self.sample, progress=False)),
+        )
+        return faithfulness.CausalMaps(**made)
+
+    def best(self):
+        """Return the greedy order of the cells of the sample."""
+
+        def make():
+            return {"order": faithfulness.best_order(self.model, self.sample, self.cause())}
+
+        return self.parts.arrays("best_order", make)["order"]
+
+    def order(self, name):
+        """Return the cells in the order of a map, a baseline or the experiment."""
+        if name == "best":
+            return self.best()
+        scores = self.cause().effect if name == "cause" else self.cells(name)
+        return faithfulness.order_cells(scores, self.seed)
+
+    def cells(self, name):
+        """Return a map's sums over cells; the baseline "chance" comes in a random order."""
+        return faithfulness.cell_sums(self.heatmaps(name, self.sample))
+
+    def put_back(self, name):
+        """Score an order of cells by what the logit loses."""
+
+        def make():
+            logits = faithfulness.put_back(self.model, self.sample, self.order(name))
+            cause = self.cause()
+            lost = cause.fake[:, None] - logits
+            columns = {f"lost_{share:.0%}".rstrip("%"): lost[:, k]
+                       for k, share in enumerate(faithfulness.SHARES)}  # fmt: skip
+            table = pd.DataFrame({"entry": name, "gap": cause.fake - cause.twin, **columns})
+            if name not in ("cause", "best"):
+                heatmaps = self.heatmaps(name, self.sample)
+                table = table.join(faithfulness.score_against_cause(heatmaps, cause))
+            return self.describe(self.sample, table)
+
+        return self.parts.table(f"put_back/{name}", make)
+
+    def regions(self):
+        """Put back the regions of the face one at a time."""
+
+        def make():
+            effects = faithfulness.region_effects(self.model, self.sample)
+            return self.describe(self.sample, effects)
+
+        return self.parts.table("regions", make)
+
+    def moved(self, entry):
+        """Compare the maps of perturbed pictures with the pictures' own."""
+
+        def make():
+            few = slice(DEAR_FACES) if entry.dear else slice(None)
+            faces, heatmaps = self.sample[few], self.heatmaps(entry.name, self.sample)[few]
+            parts = []
+            for perturbation in DEAR_SETTINGS if entry.dear else SETTINGS:
+                perturbed, _ = entry.maps(self.model, perturbation.apply(faces.images))
+                table = stability(heatmaps, perturbed, perturbation)
+                ceiling = interpolation_ceiling(heatmaps, perturbation).add_prefix("ceiling_")
+                table = pd.concat([table, ceiling], axis=1).assign(
+                    entry=entry.name, kind=perturbation.kind, strength=float(perturbation.strength)
+                )
+                parts.append(self.describe(faces, table))
+            return pd.concat(parts, ignore_index=True)
+
+        return self.parts.table(f"stability/{entry.name}", make)
+
+    def seeds(self):
+        """Compare LIME's maps of two seeds."""
+
+        def make():
+            entry, faces = _named("lime"), self.sample[:DEAR_FACES]
+            again = replace(entry, options=(*entry.options, ("seed", 1)))
+            heatmaps, _ = again.maps(self.model, faces.images)
+            table = stability(self.heatmaps("lime", self.sample)[:DEAR_FACES], heatmaps, Blur(0))
+            table = table.assign(entry="lime", kind="seed", strength=1.0)
+            return self.describe(faces, table)
+
+        return self.parts.table("stability/seeds", make)
+
+    def shuffled(self, entry):
+        """Follow the maps while the network's weights are shuffled."""
+
+        def make():
+            faces = slice(2 if entry.dear else SHUFFLED_FACES)
+            curve = sanity.randomisation_curve(
+                self.model,
+                lambda model, images: entry.maps(model, images)[0],
+                self.sample.images[faces],
+                self.heatmaps(entry.name, self.sample)[faces],
+                seed=self.seed,
+            )
+            return curve.assign(entry=entry.name)
+
+        return self.parts.table(f"shuffled/{entry.name}", make)
+
+    def planted(self):
+        """Plant a cue, train on it and ask every method for it."""
+        ways = {e.name: e.maps for e in ENTRIES if e.engine == "xaifake"}
+        return self.parts.table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
+
+    def filling(self, name):
+        """Delete and insert cells with generic fills."""
+
+        def make():
+            orders, rows = self.order(name), []
+            acts = {"deletion": faithfulness.deletion, "insertion": faithfulness.insertion}
+            for (act, run), fill in product(acts.items(), faithfulness.FILLS):
+                logits = run(self.model, self.sample.images, orders, fill)
+                for share, column in zip(faithfulness.FILL_SHARES, logits.T, strict=True):
+                    table = pd.DataFrame({"logit": column, "share": share, "fill": fill})
+                    rows.append(self.describe(self.sample, table.assign(act=act, entry=name)))
+            return pd.concat(rows, ignore_index=True)
+
+        return self.parts.table(f"filling/{name}", make)
+
+
+def _draw_found(model, faces, sample, seed):
+    """Return at most `FOUND` fakes that the detector finds, the sample first, people in turns."""
+    found = np.flatnonzero((faces.labels == 1) & (predict_logits(model, faces.images) > 0))
+    rows = np.random.default_rng(seed).permutation(found)
+    table = faces.table.iloc[rows].assign(row=rows)
+    sampled = pd.MultiIndex.from_frame(sample.table[["video", "frame"]])
+    first = pd.MultiIndex.from_frame(table[["video", "frame"]]).isin(sampled)
+    turns = table.groupby("target").cumcount().to_numpy()
+    order = np.lexsort((turns, ~first))
+    return faces[np.sort(table.row.to_numpy()[order][:FOUND])]
+
+
+def _next_person(people):
+    """For each row give the next one, in turn, that shows another person."""
+    people = np.asarray(people)
+    rows = np.arange(len(people))
+    return np.array(
+        [next((j for j in np.roll(rows, -i - 1) if people[j] != people[i]), i) for i in rows]
+    )
+
+
+def _seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _fingerprint(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _pack(heatmaps):
+    """Store maps as float16 of their largest value: exploding ones are beyond float16 alone."""
+    peaks = np.abs(heatmaps).max(axis=(1, 2))
+    scaled = heatmaps / np.maximum(peaks, 1e-30)[:, None, None]
+    return {"maps": scaled.astype(np.float16), "peaks": peaks.astype(np.float32)}
+
+
+def _unpack(stored):
+    return stored["maps"].astype(np.float32) * stored["peaks"][:, None, None]
+
+
+def _small(table):
+    """Numbers as float32 and repeated words as categories: a tenth of the room."""
+    numbers = {c: "float32" for c in table.select_dtypes("float64")}
+    words = {c: "category" for c in ("entry", "other", "region", "video", "target") if c in table}
+    return table.astype(numbers | {c: w for c, w in words.items() if table[c].dtype == object})
