@@ -1,12 +1,15 @@
 """Compute what takes too long for a chapter, once, and store it in the package.
 
-    python tools/compute_grids.py [rules] [agreement] [perturbations] [lime]    (default: all)
+    python tools/compute_grids.py [rules] [agreement] [perturbations] [lime] [judge]
 
-Every part is kept in `_build/grids` as it is finished, so that a run which was killed goes on
-where it stopped; delete that folder after a change of weights, faces or methods. The chapters run
-an entry or two of each grid again and compare.
+All of them if none is named. Every part is kept in `_build` as it is finished, so that a run which
+was killed goes on where it stopped; delete `_build/grids` and `_build/judged` after a change of
+weights, faces or methods. The chapters run an entry or two of each again and compare.
 """
 
+import json
+import shutil
+import subprocess
 import sys
 from itertools import combinations, product
 
@@ -18,7 +21,7 @@ from tqdm import tqdm
 import chapters
 from xaifake.data import load_faces
 from xaifake.detector import found_fakes, load_detector, sample_found_fakes
-from xaifake.detector.xception import SCALES
+from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
 from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
@@ -26,6 +29,8 @@ from xaifake.explainers.question import ask
 from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
 from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import SWEEP, perturbation_curve
+from xaifake.judge.verdict import STORED
+from xaifake.judge.verdict import judge as run_judge
 
 PARTS = chapters.ROOT / "_build" / "grids"
 REGIONS = ("whole", "eyes")
@@ -186,6 +191,21 @@ def _replay(answers):
     return lambda pictures: np.array([next(waiting) for _ in pictures])
 
 
+def judge():
+    """Measure every method, and ship the tables with the commit that the weights came with."""
+    folder = PARTS.parent / "judged"
+    run_judge(folder)
+    STORED.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.parquet"):
+        shutil.copy(path, STORED)
+    record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    command = ["git", "log", "-1", "--format=%H", "--", str(WEIGHTS_FOLDER)]
+    done = subprocess.run(command, cwd=chapters.ROOT, capture_output=True, text=True, check=True)
+    record["weights_commit"] = done.stdout.strip()
+    text = json.dumps(record, indent=1) + "\n"
+    (STORED / "settings.json").write_text(text, encoding="utf-8")
+
+
 def _save(path, **arrays):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".unfinished.npz")
@@ -203,6 +223,7 @@ def _write(table, path):
 def main(arguments):
     """Compute the grids named, or all; return 0, or 2 for a name that is none."""
     grids = {"rules": rules, "agreement": agreement, "perturbations": perturbations, "lime": lime}
+    grids["judge"] = judge
     if unknown := set(arguments) - set(grids):
         print(f"No grid {', '.join(unknown)}: give {', '.join(grids)}.", file=sys.stderr)
         return 2

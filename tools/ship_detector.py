@@ -18,7 +18,13 @@ import pandas as pd
 import model_card
 from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
-from xaifake.data.dataset import FACES, LEAKAGE_FACES, pack_faces, read_manifest
+from xaifake.data.dataset import (
+    FACES,
+    LEAKAGE_FACES,
+    average_mask,
+    pack_faces,
+    read_manifest,
+)
 from xaifake.detector.evaluation import (
     evaluate,
     evaluate_logits,
@@ -28,6 +34,7 @@ from xaifake.detector.evaluation import (
     twin_test,
 )
 from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER, build_xception, load_weights
+from xaifake.judge.localisation import MEAN_MASKS
 
 DEGRADED_EDGES = [0, 1, 40, 52, 65]  # 0 px: not degraded
 FEATHER_EDGES = [1, 2.8, 4.4, 6.1]
@@ -63,6 +70,13 @@ def _moments(rows, count):
     size = rows.groupby(["video", "scale"]).frame.transform("size")
     wanted = [((2 * k + 1) * size) // (2 * count) for k in range(count)]
     return rows[np.any([place == one for one in wanted], axis=0)]
+
+
+def ship_mean_masks(faces):
+    """Store where the training fakes are manipulated on average, a baseline of chapter 9."""
+    means = {f"{scale}": average_mask(faces, "train", scale) for scale in SCALES}
+    MEAN_MASKS.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(MEAN_MASKS, **{k: mask.astype(np.float16) for k, mask in means.items()})
 
 
 def score(model, faces, scale):
@@ -124,6 +138,7 @@ def main():
     parser.add_argument("leakage", type=Path)
     options = parser.parse_args()
     ship_faces(options.faces, options.leakage)
+    ship_mean_masks(options.faces)
     for scale in SCALES:
         ship(options.runs / f"{scale:.1f}", options.faces, scale)
     model_card.write()

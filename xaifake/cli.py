@@ -195,10 +195,9 @@ def evaluate(
 @app.command()
 def judge(
     out: Out,
-    scale: Annotated[list[float], typer.Option(help="Scale of the faces; several allowed.")] = [
-        1.3,
-        2.0,
-    ],  # noqa: B006, read only
+    scale: Annotated[
+        list[float], typer.Option(help="Scale of the faces and detectors; several allowed.")
+    ] = [1.3, 2.0],  # noqa: B006, read only
     faces: Annotated[
         Path | None,
         typer.Option(help="Faces of 'extract'; by default those that come with the package."),

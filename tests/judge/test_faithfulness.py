@@ -1,4 +1,4 @@
-"""Detectors whose evidence is known in closed form: the experiment finds it, and scores by it."""
+"""The experiment finds the evidence of detectors that are known in closed form."""
 
 from itertools import combinations
 
@@ -46,8 +46,16 @@ def linear_detector(size=SIZE, seed=0):
     return model, weights.astype(float)
 
 
+def whiteness_detector(combine):
+    """Return a detector whose logit is made of how white, 0 to 1, each of the 16 cells is."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    white = keras.layers.AveragePooling2D(SIDE)(inputs)[..., 0]
+    white = ops.reshape(white, (-1, CELLS)) / 2 + 0.5
+    return keras.Model(inputs, combine(lambda number: white[:, number : number + 1]))
+
+
 def noise_faces(count=3, size=SIZE, seed=0):
-    """Return fakes of noise whose masks differ; they are their twins outside, as they should be."""
+    """Return fakes of noise with different masks, equal to their twins outside."""
     rng = np.random.default_rng(seed)
     twins, swapped = rng.integers(0, 256, (2, count, size, size, 3), dtype=np.uint8)
     masks = np.zeros((count, size, size), dtype=bool)
@@ -58,26 +66,15 @@ def noise_faces(count=3, size=SIZE, seed=0):
     return Faces(images, np.ones(count, dtype=np.int64), masks, twins, table, 1.3)
 
 
-def whiteness_detector(combine):
-    """Return a detector whose logit is made of how white, 0 to 1, each of the 16 cells is."""
-    inputs = keras.Input((SIZE, SIZE, 3))
-    white = keras.layers.AveragePooling2D(SIDE)(inputs)[..., 0]
-    return keras.Model(inputs, combine(ops.reshape(white, (-1, CELLS)) / 2 + 0.5))
-
-
-def one(white, number):
-    return white[:, number : number + 1]
-
-
 def black_and_white(*numbers):
     """Return one fake with white cells, whose twin is black."""
-    mask = np.isin(cell_numbers(SIZE, SIZE, SIDE), numbers)[None]
-    image = np.where(mask[..., None], 255, 0).repeat(3, axis=-1).astype(np.uint8)
+    mask = np.isin(np.arange(CELLS).reshape(1, 4, 4), numbers).repeat(SIDE, 1).repeat(SIDE, 2)
+    image = (mask[..., None] * np.full(3, 255)).astype(np.uint8)
     table = pd.DataFrame({"target": ["000"]})
     return Faces(image, np.array([1]), mask, np.zeros_like(image), table, 1.3)
 
 
-def squares(size, cell):
+def squares(size=SIZE, cell=SIDE):
     """List the cells as slices, row by row."""
     starts = range(0, size, cell)
     return [(slice(y, y + cell), slice(x, x + cell)) for y in starts for x in starts]
@@ -87,17 +84,386 @@ def random_orders(count, seed=0):
     return np.random.default_rng(seed).permuted(np.tile(np.arange(CELLS), (count, 1)), axis=1)
 
 
+def mixed_pictures(images, others, orders, share):
+    """Put cells of the others into the pictures one after the other, up to a share."""
+    mixed = images.copy()
+    for n, order in enumerate(orders):
+        for number in order[: round(share * CELLS)]:
+            rows, columns = squares()[number]
+            mixed[n, rows, columns] = others[n, rows, columns]
+    return mixed
+
+
 @pytest.mark.parametrize("cell", [4, 8, 16])
 def test_of_a_linear_detector_a_cell_removes_what_it_gives_and_that_is_its_difference(cell):
     (model, weights), faces = linear_detector(), noise_faces()
     maps = causal_maps(model, faces, cell, progress=False)
     terms = weights * (faces.images.astype(float) - faces.twins) / 127.5
-    for n, (rows, columns) in np.ndindex(3, len(squares(SIZE, cell))), ():
-        pass
-    expected = np.array([[t[r, c].sum() for r, c in squares(SIZE, cell)] for t in terms])
+    expected = np.array([[t[where].sum() for where in squares(SIZE, cell)] for t in terms])
     expected = expected.reshape(3, SIZE // cell, SIZE // cell)
     for found in (maps.removed, maps.given, maps.effect):
-        assert found.dtype == np.float64
         np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(maps.effect.sum((1, 2)), maps.fake - maps.twin, atol=1e-3)
     np.testing.assert_allclose(maps.fake - maps.twin, terms.sum((1, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(maps.effect.sum((1, 2)), maps.fake - maps.twin, atol=1e-3)
+    all_values = (maps.fake, maps.twin, maps.removed, maps.given)
+    assert all(values.dtype == np.float64 for values in all_values) and maps.changed.dtype == bool
+
+
+@pytest.mark.parametrize(
+    "combine, cells, removed, given_alone",
+    [
+        (lambda white: ops.maximum(white(3), white(9)), (3, 9), 0, 1),
+        (lambda white: ops.minimum(white(3), white(9)), (3, 9), 1, 0),
+        (lambda white: white(3) * white(9), (3, 9), 1, 0),
+        # Shapley's value of each of three would be 1/3: the first and the last place are two.
+        (lambda white: ops.maximum(ops.maximum(white(3), white(9)), white(4)), (3, 4, 9), 0, 1),
+    ],
+    ids=["either", "both", "product", "any of three"],
+)
+def test_cells_that_share_their_evidence_have_half_of_it_each(combine, cells, removed, given_alone):
+    maps = causal_maps(whiteness_detector(combine), black_and_white(3, 4, 9, 12), progress=False)
+    shared = np.isin(np.arange(CELLS), cells).reshape(1, 4, 4)
+    np.testing.assert_allclose(maps.removed, removed * shared, atol=1e-5)
+    np.testing.assert_allclose(maps.given, given_alone * shared, atol=1e-5)
+    np.testing.assert_allclose(maps.effect, shared / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("a, b, both", [(2.0, 3.0, -1.5), (0.5, -1.0, 4.0), (1.0, 1.0, -1.0)])
+def test_the_effects_of_two_cells_are_shapleys_values(a, b, both):
+    model = whiteness_detector(lambda w: a * w(0) + b * w(6) + both * w(0) * w(6))
+    effect = causal_maps(model, black_and_white(0, 6), progress=False).effect.ravel()
+    # What both make together is divided in halves.
+    assert effect[[0, 6]] == pytest.approx([a + both / 2, b + both / 2], abs=1e-5)
+
+
+def test_cells_that_the_mask_does_not_touch_are_not_tried(monkeypatch):
+    faces, seen = noise_faces(), []
+    faces.images = np.random.default_rng(1).integers(0, 256, faces.images.shape, dtype=np.uint8)
+    faces.masks[:] = False
+    faces.masks[0, 7, 7] = faces.masks[1, 8, 8] = True  # a single pixel touches its cell
+    faces.masks[1, 8, 31] = True
+
+    def recorded(model, images):
+        seen.append(images)
+        return predict_logits(model, images)
+
+    monkeypatch.setattr(faithfulness, "predict_logits", recorded)
+    maps = causal_maps(linear_detector()[0], faces, progress=False)
+    assert [np.flatnonzero(one).tolist() for one in maps.changed] == [[0], [5, 7], []]
+    assert [len(images) for images in seen] == [4, 6, 2]  # both ends, and two for each cell
+    for values in (maps.removed, maps.given, maps.effect):
+        assert not values[~maps.changed].any() and values[maps.changed].all()
+    rows, columns = squares()[0]
+    tried = [faces.images[0].copy(), faces.twins[0].copy()]
+    tried[0][rows, columns], tried[1][rows, columns] = (
+        faces.twins[0][rows, columns],
+        faces.images[0][rows, columns],
+    )
+    np.testing.assert_array_equal(seen[0][2:], tried)
+
+
+@pytest.mark.parametrize("cell", [0, -8, 5, 64])
+def test_cells_that_do_not_fill_the_picture_are_refused(cell):
+    (model, _), faces, orders = linear_detector(), noise_faces(), random_orders(3)
+    for act in (
+        lambda: cell_numbers(SIZE, SIZE, cell),
+        lambda: cell_sums(faces.masks, cell),
+        lambda: causal_maps(model, faces, cell, progress=False),
+        lambda: put_back(model, faces, orders, cell=cell),
+        lambda: deletion(model, faces.images, orders, "grey", cell=cell),
+    ):
+        with pytest.raises(UserError, match=f"cell={cell}: give a divisor of .* 32 x 32 pixels"):
+            act()
+
+
+def test_faces_without_twins_are_refused():
+    (model, _), faces = linear_detector(), noise_faces()
+    maps = causal_maps(model, faces, progress=False)
+    faces.twins = None
+    for act in (
+        lambda: causal_maps(model, faces),
+        lambda: region_effects(model, faces),
+        lambda: best_order(model, faces, maps),
+        lambda: put_back(model, faces, random_orders(3)),
+    ):
+        with pytest.raises(UserError, match="no twins: extract them with twins=True"):
+            act()
+
+
+def test_of_a_linear_detector_a_region_takes_its_difference_with_it():
+    faces = load_faces(scale=1.3)
+    faces = faces[np.flatnonzero(faces.labels == 1)[::60]]
+    model, weights = linear_detector(faces.images.shape[1])
+    effects = region_effects(model, faces)
+    assert list(effects) == ["gap", *(f"without_{name}" for name in REGIONS)]
+    terms = (weights * (faces.images.astype(float) - faces.twins) / 127.5).sum(-1)
+    np.testing.assert_allclose(effects.gap, terms.sum((1, 2)), atol=1e-3)
+    for name, region in region_masks(faces).items():
+        expected = [term[where].sum() for term, where in zip(terms, region, strict=True)]
+        np.testing.assert_allclose(effects[f"without_{name}"], expected, atol=1e-3)
+    # The regions are the whole picture.
+    np.testing.assert_allclose(effects.iloc[:, 1:].sum(axis=1), effects.gap, atol=1e-2)
+
+
+def test_cells_are_numbered_row_by_row():
+    expected = np.array([[0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]])
+    np.testing.assert_array_equal(cell_numbers(4, 6, 2), expected[[0, 1, 2, 2]])
+
+
+@pytest.mark.parametrize("cell", [1, 4, 8])
+def test_sums_over_cells_are_those_of_a_loop_and_lose_nothing(cell):
+    heatmaps = np.random.default_rng(0).normal(size=(2, 24, 32))
+    sums, numbers = cell_sums(heatmaps, cell), cell_numbers(24, 32, cell)
+    assert sums.shape == (2, 24 // cell, 32 // cell)
+    for heatmap, found in zip(heatmaps, sums, strict=True):
+        expected = [heatmap[numbers == number].sum() for number in range(numbers.max() + 1)]
+        np.testing.assert_allclose(found.ravel(), expected)
+    np.testing.assert_allclose(sums.sum((1, 2)), heatmaps.sum((1, 2)))
+    counted = cell_sums(heatmaps > 0, cell)
+    assert counted.sum() == (heatmaps > 0).sum()
+
+
+@given(st.integers(0, 10**6), st.integers(0, 4), st.integers(0, 5))
+@settings(max_examples=40)
+def test_orders_go_down_and_name_each_cell_once(number, most, seed):
+    scores = np.random.default_rng(number).integers(-1, most, (2, 3, 3)).astype(float)
+    for flat, order in zip(scores.reshape(2, 9), order_cells(scores, seed), strict=True):
+        assert sorted(order) == list(range(9))
+        assert (np.diff(flat[order]) <= 0).all()
+
+
+def test_equal_cells_come_in_a_random_order_that_the_seed_decides():
+    uniform = np.zeros((4000, 2, 2))
+    orders = order_cells(uniform)
+    np.testing.assert_array_equal(orders, order_cells(uniform))
+    assert (orders != order_cells(uniform, seed=1)).mean() > 0.7  # 3/4 of the places by chance
+    # Each cell comes first, second and so on in a quarter of the faces, 4 deviations of 0.7 %.
+    for place in orders.T:
+        assert np.bincount(place, minlength=4) / 4000 == pytest.approx(0.25, abs=0.028)
+    ties = order_cells(np.tile([[5.0, 1.0], [1.0, 7.0]], (400, 1, 1)))
+    assert (ties[:, :2] == [3, 0]).all() and np.mean(ties[:, 2] == 1) == pytest.approx(0.5, abs=0.1)
+
+
+def test_cells_are_ordered_alike_whatever_faces_come_after():
+    scores = np.random.default_rng(0).integers(0, 3, (5, 4, 4)).astype(float)
+    np.testing.assert_array_equal(order_cells(scores)[:2], order_cells(scores[:2]))
+
+
+def test_the_best_order_of_a_linear_detector_is_that_of_the_effects():
+    (model, weights), faces = linear_detector(), noise_faces()
+    maps = causal_maps(model, faces, progress=False)
+    orders = best_order(model, faces, maps, shares=(0.1, 0.25, 0.5))
+    terms = weights * (faces.images.astype(float) - faces.twins) / 127.5
+    for order, term in zip(orders, terms, strict=True):
+        effect = np.array([term[where].sum() for where in squares()])
+        assert sorted(order) == list(range(CELLS))
+        # Only cells outside the mask have no effect; they stand between help and harm at random.
+        kept = order[effect[order] != 0]
+        assert kept.tolist() == [n for n in np.argsort(-effect) if effect[n] != 0]
+        assert (np.diff(np.sign(effect[order])) <= 0).all()
+
+
+PLAYING = (0, 1, 2, 7, 9, 12)
+ONE_BY_ONE = tuple(np.arange(1, 7) / CELLS)
+
+
+def both_of_two(white):
+    pairs = 4 * ops.minimum(white(0), white(1)) + 3 * white(2) * white(7)
+    return pairs + 2.5 * white(9) + white(12)
+
+
+def either_of_two(white):
+    pair = 4 * ops.maximum(white(0), white(1))
+    return pair + white(2) + white(7) + 0.5 * white(9) + 0.25 * white(12)
+
+
+def put_back_in_orders(combine):
+    """Put the cells back one by one: in the best order, by their effects, and at random."""
+    model, faces = whiteness_detector(combine), black_and_white(*PLAYING)
+    maps = causal_maps(model, faces, progress=False)
+    orders = [best_order(model, faces, maps, ONE_BY_ONE), order_cells(maps.effect)]
+    orders = np.concatenate([*orders, random_orders(100)])
+    logits = put_back(model, faces[np.zeros(102, dtype=int)], orders, ONE_BY_ONE)
+    return logits[0], logits[1], logits[2:]
+
+
+@pytest.mark.parametrize("combine", [both_of_two, either_of_two])
+def test_the_best_order_is_nowhere_worse_than_that_of_the_effects(combine):
+    best, by_effect, _ = put_back_in_orders(combine)
+    assert (best <= by_effect + 1e-5).all(), f"{best} against {by_effect}"
+
+
+@pytest.mark.parametrize("combine", [both_of_two, either_of_two])
+def test_the_best_order_is_better_than_chance(combine):
+    best, _, chance = put_back_in_orders(combine)
+    assert (best < chance.mean(axis=0) - 0.1).all()
+
+
+def test_where_cells_need_each_other_no_choice_of_cells_beats_the_best_order():
+    best, by_effect, chance = put_back_in_orders(both_of_two)
+    assert (best <= chance + 1e-5).all()
+    for count, logit in enumerate(best, 1):
+        rests = [set(PLAYING) - set(chosen) for chosen in combinations(PLAYING, count)]
+        weights = {(0, 1): 4, (2, 7): 3, (9,): 2.5, (12,): 1}
+        left = [sum(w for cells, w in weights.items() if rest.issuperset(cells)) for rest in rests]
+        assert logit == pytest.approx(min(left), abs=1e-5)
+    # 4 + 3 + 2.5 are gone with three cells; the effects say 2.5 + 4, for both of the first pair.
+    assert best[2] == pytest.approx(1, abs=1e-5) and by_effect[2] == pytest.approx(4, abs=1e-5)
+
+
+def test_nothing_put_back_is_the_fake_and_everything_the_twin():
+    (model, _), faces = linear_detector(), noise_faces()
+    logits = put_back(model, faces, random_orders(3), shares=(0, 1))
+    assert logits.dtype == np.float64
+    np.testing.assert_allclose(logits[:, 0], predict_logits(model, faces.images), atol=1e-5)
+    np.testing.assert_allclose(logits[:, 1], predict_logits(model, faces.twins), atol=1e-5)
+
+
+def test_cells_are_put_back_in_the_given_order():
+    (model, _), faces, orders = linear_detector(), noise_faces(), random_orders(3)
+    shares = (0.05, 0.1, 0.2, 0.6)
+    logits = put_back(model, faces, orders, shares)
+    for share, column in zip(shares, logits.T, strict=True):
+        mixed = mixed_pictures(faces.images, faces.twins, orders, share)
+        np.testing.assert_allclose(column, predict_logits(model, mixed), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_cells_are_deleted_and_inserted_in_the_given_order(name):
+    (model, _), images, orders = linear_detector(), noise_faces().images, random_orders(3)
+    filling, shares = fill(images, name), (0, 0.1, 0.4, 1)
+    without = deletion(model, images, orders, name, shares)
+    alone = insertion(model, images, orders, name, shares)
+    for k, share in enumerate(shares):
+        mixed = mixed_pictures(images, filling, orders, share)
+        np.testing.assert_allclose(without[:, k], predict_logits(model, mixed), atol=1e-5)
+        mixed = mixed_pictures(filling, images, orders, share)
+        np.testing.assert_allclose(alone[:, k], predict_logits(model, mixed), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_deleting_some_is_inserting_the_rest_from_the_other_end(name):
+    (model, _), images, orders = linear_detector(), noise_faces().images, random_orders(3)
+    shares = np.array([0, 0.1, 0.25, 0.4, 0.7, 1])
+    without = deletion(model, images, orders, name, shares)
+    rest = insertion(model, images, orders[:, ::-1], name, 1 - shares)
+    np.testing.assert_allclose(without, rest, atol=1e-5)
+
+
+def test_fills_are_mid_grey_and_a_gaussian_blur_within_each_picture_and_colour():
+    images = noise_faces(size=48).images
+    before = images.copy()
+    grey, blurred = fill(images, "grey"), fill(images, "blur")
+    assert grey.dtype == blurred.dtype == np.uint8
+    assert grey.shape == images.shape and (grey == 128).all()
+    for n, colour in np.ndindex(3, 3):
+        picture = images[n, ..., colour].astype(float)
+        expected = gaussian_filter1d(gaussian_filter1d(picture, 4, axis=1), 4, axis=0)
+        assert np.abs(blurred[n, ..., colour] - expected).max() <= 0.5 + 1e-6
+    np.testing.assert_array_equal(images, before)
+
+
+def test_unknown_fills_are_refused():
+    (model, _), images = linear_detector(), noise_faces().images
+    for act in (
+        lambda: fill(images, "black"),
+        lambda: deletion(model, images, random_orders(3), "black"),
+        lambda: insertion(model, images, random_orders(3), "black"),
+    ):
+        with pytest.raises(UserError, match="No fill 'black': give grey or blur"):
+            act()
+
+
+def random_cause(count=3, seed=0):
+    """Return the result of an experiment, made up, with effects in the mask alone."""
+    removed, given_alone = np.random.default_rng(seed).normal(size=(2, count, 4, 4))
+    changed = np.zeros((count, 4, 4), dtype=bool)
+    changed[:, 1:3, :3] = True
+    zeros = np.zeros(count)
+    return CausalMaps(zeros + 3, zeros - 2, removed * changed, given_alone * changed, changed)
+
+
+def in_pixels(cells):
+    return cells.astype(float).repeat(SIDE, axis=1).repeat(SIDE, axis=2)
+
+
+def test_a_map_that_is_the_effect_scores_one_and_its_negative_minus_one():
+    cause = random_cause()
+    np.testing.assert_allclose(score_against_cause(in_pixels(cause.effect), cause), 1)
+    np.testing.assert_allclose(score_against_cause(-in_pixels(cause.effect), cause), -1)
+
+
+def test_where_in_a_cell_the_relevance_lies_does_not_matter():
+    cause = random_cause()
+    points = np.zeros((3, SIZE, SIZE))
+    points[:, 5::SIDE, 2::SIDE] = cause.effect
+    np.testing.assert_allclose(score_against_cause(points, cause), 1)
+
+
+def test_scores_are_rank_correlations_over_all_cells_and_over_those_of_the_mask():
+    cause, heatmaps = random_cause(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
+    scores = score_against_cause(heatmaps, cause)
+    assert list(scores) == ["cause", "cause_inside"]
+    sums = np.array([[heatmap[where].sum() for where in squares()] for heatmap in heatmaps])
+    for n, row in scores.iterrows():
+        effect, inside = cause.effect[n].ravel(), cause.changed[n].ravel()
+        for found, which in ((row.cause, slice(None)), (row.cause_inside, inside)):
+            ranks = rankdata(sums[n][which]), rankdata(effect[which])
+            assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_map_that_is_the_same_everywhere_has_no_score():
+    for value in (0, 0.1, 1 / 3, -7.3):
+        scores = score_against_cause(np.full((3, SIZE, SIZE), value), random_cause())
+        assert scores.isna().all(axis=None)
+
+
+@pytest.mark.filterwarnings("error")
+def test_knowing_where_the_mask_is_says_nothing_about_what_is_in_it():
+    cause = random_cause()
+    cause.removed, cause.given = np.abs(cause.removed), np.abs(cause.given)
+    scores = score_against_cause(in_pixels(cause.changed), cause)
+    assert (scores.cause > 0.7).all() and scores.cause_inside.isna().all()
+
+
+@given(st.floats(1e-30, 1e30))
+@settings(max_examples=30)
+def test_a_positive_factor_does_not_change_a_score(factor):
+    cause, heatmaps = random_cause(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
+    scores = score_against_cause(heatmaps, cause)
+    pd.testing.assert_frame_equal(score_against_cause(factor * heatmaps, cause), scores)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(2.0)
+
+
+@pytest.fixture(scope="module")
+def fakes(detector):
+    faces = load_faces(scale=2.0)
+    some = faces[np.flatnonzero(faces.labels == 1)[::8][:32]]
+    return sample_found_fakes(detector, some, count=4)[:3]
+
+
+def test_the_shipped_detectors_evidence_lies_in_the_masks(detector, fakes):
+    inside = cell_sums(fakes.masks) > 0
+    effects = region_effects(detector, fakes)
+    # The n-th column puts back the share that the n-th face's mask has.
+    logits = put_back(detector, fakes, order_cells(inside.astype(float)), inside.mean((1, 2)))
+    lost = predict_logits(detector, fakes.images) - np.diag(logits)
+    assert (effects.gap > 1).all()
+    assert lost.sum() > 0.9 * effects.gap.sum()
+    # What is left is the compression's, which differs outside as well.
+    assert (lost > 0.7 * effects.gap).all()
+    assert abs(effects.without_outside.sum()) < 0.1 * effects.gap.sum()
+
+
+def test_the_causal_map_of_the_shipped_detector_lies_in_the_mask(detector, fakes):
+    largest = fakes[int(fakes.masks.mean((1, 2)).argmax())]
+    maps = causal_maps(detector, largest, cell=16, progress=False)
+    np.testing.assert_array_equal(maps.changed, cell_sums(largest.masks, 16) > 0)
+    assert not maps.effect[~maps.changed].any() and maps.effect[maps.changed].all()
+    ends = [predict_logits(detector, images)[0] for images in (largest.images, largest.twins)]
+    np.testing.assert_allclose([maps.fake[0], maps.twin[0]], ends, atol=1e-3)

@@ -21,6 +21,7 @@ from xaifake.errors import UserError
 __all__ = [
     "Faces",
     "as_tf_data",
+    "average_mask",
     "decode_image",
     "load_faces",
     "pack_faces",
@@ -159,6 +160,34 @@ def read_encoded(folder=None, split=None, scale=1.3):
     table = _choose(folder, split, scale)
     images = _read_pictures(folder, table, ["image"])["image"]
     return images, table.label.to_numpy(np.int64), table
+
+
+def average_mask(folder, split, scale):
+    """Average the masks of the accepted fakes of one split and scale, reading the masks alone.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where `extract_faces` wrote to.
+    split : str
+    scale : float
+
+    Returns
+    -------
+    numpy.ndarray of float64, (H, W)
+        Share of the fakes that are manipulated at each pixel.
+
+    Raises
+    ------
+    UserError
+        As `load_faces`, and if there is no mask among them.
+    """
+    table = _choose(Path(folder), split, scale)
+    masks = _read_pictures(Path(folder), table[table.label == 1], ["mask"])["mask"]
+    masks = [data for data in masks if data is not None]
+    if not masks:
+        raise UserError(f"No fake of split {split!r} in {folder} has a mask.")
+    return sum(decode_mask(data).astype(float) for data in masks) / len(masks)
 
 
 def as_tf_data(faces, batch_size, shuffle_seed=None):

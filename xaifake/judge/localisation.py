@@ -13,6 +13,7 @@ from scipy.ndimage import sobel
 from scipy.stats import rankdata
 
 from xaifake.data import swaps
+from xaifake.data.dataset import average_mask
 from xaifake.detector.evaluation import interval_over_people
 from xaifake.errors import UserError
 
@@ -243,17 +244,19 @@ def baselines(faces, mean_mask, seed=0):
     }
 
 
-def mean_mask(scale):
-    """Return the mean mask of the fakes that the shipped detector of one scale was trained on.
+def mean_mask(scale, folder=None):
+    """Return the mean mask of the fakes that a detector was trained on.
 
     Parameters
     ----------
     scale : float
-        1.3 or 2.0.
+    folder : str or Path, optional
+        Of `extract_faces`, with a split "train"; the faces that the shipped detectors were trained
+        on if not given.
 
     Returns
     -------
-    numpy.ndarray of float32, (128, 128)
+    numpy.ndarray of float, (H, W)
         Share of the training fakes that are manipulated at each pixel.
 
     Raises
@@ -261,6 +264,8 @@ def mean_mask(scale):
     UserError
         If there is none for this scale.
     """
+    if folder is not None:
+        return average_mask(folder, "train", scale)
     with np.load(MEAN_MASKS) as stored:
         if f"{scale}" not in stored:
             raise UserError(f"No mean mask for scale {scale}: there are {', '.join(stored)}.")

@@ -335,10 +335,7 @@ class _Case:
     @cached_property
     def mean_mask(self):
         """Share of the training fakes that are manipulated at each pixel."""
-        if self.folder is None:
-            return localisation.mean_mask(self.scale)
-        masks = load_faces(self.folder, "train", self.scale)
-        return masks.masks[masks.labels == 1].mean(axis=0)
+        return localisation.mean_mask(self.scale, self.folder)
 
     def describe(self, faces, table):
         """Put what identifies faces in front of a table about them."""
