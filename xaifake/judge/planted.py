@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from keras import layers
 from scipy.ndimage import uniform_filter
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from xaifake.detector.xception import predict_logits, preprocess
 from xaifake.errors import UserError
-from xaifake.judge.localisation import mask_auc, pointing_game, relevance_mass_accuracy
+from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
 
 SIZES = (4, 8, 16, 24)
 CONTRASTS = (2, 4, 8, 16, 32)
@@ -22,7 +23,7 @@ TRAINED_CONTRASTS = (8, 64)
 SQUARE = 2  # pixels of a square of the pattern
 TEST_PEOPLE = 4
 BOX = 8  # pixels
-FOUND_AUC = 0.9
+FOUND_IN = 0.1  # of the picture
 ASKED = 16  # pictures a size and contrast
 
 
@@ -249,16 +250,18 @@ def score_planted(heatmaps, masks):
     Returns
     -------
     pandas.DataFrame
-        One row a picture: `mass` of the map as it is; of the averaged one `pointing` and `auc`;
-        `found`, whether the AUC is above 0.9.
+        One row a picture: `mass` of the map as it is; `pointing` of the averaged one; and `found`,
+        whether the middle of the cue is among the tenth of the averaged map with the most
+        relevance. By chance a tenth are found; a coarse map is not punished for being coarse.
     """
     averaged = uniform_filter(np.asarray(heatmaps, float), (0, BOX, BOX))
-    auc = mask_auc(averaged, masks)
+    ranks = rankdata(averaged.reshape(len(averaged), -1), axis=1).reshape(averaged.shape)
+    middle = [np.rint(np.argwhere(mask).mean(axis=0)).astype(int) for mask in masks]
+    above = np.array([rank[tuple(m)] for rank, m in zip(ranks, middle, strict=True)])
     scores = {
         "mass": relevance_mass_accuracy(heatmaps, masks),
         "pointing": pointing_game(averaged, masks),
-        "auc": auc,
-        "found": auc > FOUND_AUC,
+        "found": above / ranks[0].size > 1 - FOUND_IN,
     }
     return pd.DataFrame(scores)
 

@@ -16,9 +16,10 @@ from xaifake.judge.stability import compare
 
 ORDERS = ("top_down", "bottom_up")
 STEPS = 6
-# A map that is still this much like the trained network's when nothing of the training is left
-# shows the picture, not the network. Half of the variance of the ranks.
+# A map that is this much like the trained network's when most of the training is gone shows the
+# picture, not the network: half of the variance of the ranks.
 FAILED = 0.5**0.5
+MOST = 0.75  # of the layers
 PERCENTILE = 99.5
 
 
@@ -150,6 +151,28 @@ def randomisation_curve(model, explainer, images, original=None, steps=STEPS, se
                 part = part.assign(order=order, step=step, shuffled=share, face=range(len(images)))
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def alike_when_shuffled(curves):
+    """Return how alike each method's maps are when most of the layers are shuffled, top-down.
+
+    Not all of them are: what is left are the first layers, which see edges and colours whatever the
+    network was trained for. A method whose maps still stand shows what these see.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        Of `randomisation_curve`, with a column entry.
+
+    Returns
+    -------
+    pandas.Series
+        Mean rank correlation by entry, at the first step that shuffles `MOST` of the layers.
+    """
+    rows = curves[(curves.order == "top_down") & (curves.shuffled >= MOST)]
+    return (
+        rows[rows.step == rows.step.min()].groupby("entry", observed=True).rank_correlation.mean()
+    )
 
 
 def sum_follows_logit(logits, sums):

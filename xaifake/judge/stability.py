@@ -43,7 +43,8 @@ def stability(heatmaps, perturbed, perturbation):
     pandas.DataFrame
         One row a picture, over the pixels that survive: `correlation`, `rank_correlation`, and
         `overlap`, the share that the tenths with the most relevance have in common (0.1 by
-        chance). NaN where a map is the same everywhere.
+        chance; with ties, the cosine of the probabilities to be among them). NaN where a map is
+        the same everywhere or not finite.
 
     Raises
     ------
@@ -87,6 +88,8 @@ def interpolation_ceiling(heatmaps, perturbation):
 def compare(one, other):
     """Compare rows of numbers: correlation, rank correlation and overlap of the top tenths.
 
+    Differences below a billionth of a row's largest size are rounding and count as none.
+
     Parameters
     ----------
     one, other : numpy.ndarray of float, (N, P)
@@ -96,31 +99,40 @@ def compare(one, other):
     pandas.DataFrame
         N rows, see `stability`.
     """
+    one, other = _rounded(one), _rounded(other)
     ranks = [rankdata(values, axis=1) for values in (one, other)]
-    return pd.DataFrame(
-        {
-            "correlation": _correlations(one, other),
-            "rank_correlation": _correlations(*ranks),
-            "overlap": _overlaps(one, other),
-        }
-    )
+    scores = {
+        "correlation": _cosines(*(v - v.mean(axis=1, keepdims=True) for v in (one, other))),
+        "rank_correlation": _cosines(*(r - r.mean(axis=1, keepdims=True) for r in ranks)),
+        "overlap": _cosines(_in_top(one), _in_top(other)),
+    }
+    said = np.isfinite(one).all(axis=1) & np.isfinite(other).all(axis=1)
+    said &= (np.ptp(one, axis=1) > 0) & (np.ptp(other, axis=1) > 0)
+    return pd.DataFrame({name: np.where(said, values, np.nan) for name, values in scores.items()})
 
 
-def _correlations(one, other):
-    # By their size first: the squares of an exploding map are beyond any float.
-    one, other = (
-        v / np.maximum(np.abs(v).max(axis=1, keepdims=True), 1e-300) for v in (one, other)
-    )
-    one, other = (v - v.mean(axis=1, keepdims=True) for v in (one, other))
+def _rounded(values):
+    """Divide rows by their largest size, so that no square is beyond a float, and round."""
+    values = np.asarray(values, np.float64)
+    size = np.abs(values).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return np.round(values / np.where(size > 0, size, 1), 9)
+
+
+def _cosines(one, other):
     with np.errstate(invalid="ignore", divide="ignore"):
         norm = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
-        return np.where(norm > 1e-12, (one * other).sum(axis=1) / norm, np.nan)
+        return (one * other).sum(axis=1) / norm
 
 
-def _overlaps(one, other):
-    size = max(1, round(TOP * one.shape[1]))
-    tops = [np.argsort(-values, axis=1, kind="stable")[:, :size] for values in (one, other)]
-    pairs = zip(*tops, strict=True)
-    constant = (np.ptp(one, axis=1) == 0) | (np.ptp(other, axis=1) == 0)
-    shared = np.array([len(np.intersect1d(a, b)) / size for a, b in pairs])
-    return np.where(constant, np.nan, shared)
+def _in_top(values):
+    """Return with which probability each number is in the top tenth if ties are drawn fairly.
+
+    Without ties the cosine of two such rows is the share that the tops have in common.
+    """
+    size = max(1, round(TOP * values.shape[1]))
+    last = np.partition(values, -size, axis=1)[:, [-size]]
+    above, ties = values > last, values == last
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = (size - above.sum(axis=1, keepdims=True)) / ties.sum(axis=1, keepdims=True)
+        return above + ties * drawn

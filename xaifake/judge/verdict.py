@@ -100,13 +100,15 @@ def _named(name):
 
 # What is compared under perturbations and with shuffled weights, and where deletion is shown.
 MOVED = tuple(map(_named, (
-    "gradient", "input_t_gradient", "guided_backprop", "grad_cam", "lrp.epsilon",
-    "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
+    "gradient", "gradient (absolute)", "input_t_gradient", "guided_backprop", "grad_cam",
+    "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
     "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
 )))  # fmt: skip
 DEAR_SETTINGS = (Noise(5), rotation(20), translation(8))
-FILLED = ("noise", "centred Gaussian", "cause", "input_t_gradient", "guided_backprop", "grad_cam",
-          "lrp.sequential_preset_b_flat", "integrated_gradients", "lime")  # fmt: skip
+FILLED = (
+    "noise", "centred Gaussian", "cause", "gradient (absolute)", "input_t_gradient",
+    "guided_backprop", "grad_cam", "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
+)  # fmt: skip
 
 
 def judge(
@@ -263,11 +265,11 @@ class _Case:
             jobs += [(f"put back, {name}", partial(self.put_back, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
         if last:
+            jobs += [("planted cue", self.planted)]
+            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in ENTRIES]
             jobs += [(f"stability, {e.name}", partial(self.moved, e)) for e in MOVED]
             jobs += [("LIME's seeds", self.seeds)]
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in MOVED]
-            jobs += [("planted cue", self.planted)]
-            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in ENTRIES]
         if last and self.twins:
             jobs += [(f"filling, {name}", partial(self.filling, name)) for name in FILLED]
         return [(f"{self.scale}x {description}", job) for description, job in jobs]

@@ -11,7 +11,7 @@ import seaborn as sns
 from xaifake.judge.localisation import BASELINES
 from xaifake.show.figures import PALETTE
 
-COLOURS = {"method": PALETTE[0], "iNNvestigate": PALETTE[4], "baseline": PALETTE[1]}
+COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1]}
 SHAPES = {"method": "o", "iNNvestigate": "D", "baseline": "s"}
 SHORT = {
     "lrp.sequential_preset_": "lrp preset ",
@@ -124,7 +124,7 @@ def plot_rank_agreement(table, entries):
         Left the plain rank correlation of each pair, right with the centre taken out.
     """
     side = 0.9 + 0.3 * len(entries)
-    size = (2 * side + 2.2, side + 0.5)
+    size = (2 * side + 1.2, side + 0.6)
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     titles = {"rank_correlation": "as they are", "beyond_centre": "beyond the centre"}
     for axis, (column, title) in zip(axes, titles.items(), strict=True):

@@ -1,0 +1,511 @@
+"""Every method is measured once, what is finished is kept, and the tables say what was measured."""
+
+import dataclasses
+import functools
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import xaifake
+from xaifake.data import load_faces
+from xaifake.data.dataset import Faces
+from xaifake.detector import load_detector, predict_logits
+from xaifake.errors import UserError
+from xaifake.judge import judge, judged, verdict
+from xaifake.judge.localisation import BASELINES, localise, mean_mask
+from xaifake.judge.perturbations import Blur, Noise, rotation
+from xaifake.judge.planted import small_network
+from xaifake.judge.sanity import randomisation_curve
+from xaifake.judge.verdict import TABLES, TWINLESS, Entry, judged_settings
+
+LIME = Entry("lime", options=(("num_samples", 10),), dear=True)
+CHEAP = (Entry("gradient"), Entry("lrp.epsilon"))
+NAMES = ["gradient", "lrp.epsilon", "lime"]
+# A run of `judge` in a minute: three methods, four faces, hardly a setting.
+SMALL = {
+    "SAMPLE": 4,
+    "FOUND": 6,
+    "DEAR_FACES": 2,
+    "SHUFFLED_FACES": 1,
+    "ENTRIES": (*CHEAP, LIME),
+    "MOVED": (CHEAP[0], LIME),
+    "FILLED": ("noise", "cause", "gradient"),
+    "SETTINGS": (Blur(1), rotation(20)),
+    "DEAR_SETTINGS": (Noise(5),),
+}
+
+
+class Stopped(Exception):
+    """What stops a run on its way."""
+
+
+def stop(*_, **__):
+    raise Stopped
+
+
+def few_faces(folder=None, split=None, scale=1.3):
+    """Every fifth of the shipped faces, whatever the folder is called."""
+    return load_faces(scale=scale)[::5]
+
+
+def no_sweep(faces, ways, seed):
+    """Stand in for the training on planted cues, the same each time."""
+    return pd.DataFrame({"entry": list(ways), "mass": 0.5, "found": True, "faces": len(faces)})
+
+
+def make_small(patch):
+    for name, value in SMALL.items():
+        patch.setattr(verdict, name, value)
+    patch.setattr(verdict, "load_faces", few_faces)
+    patch.setattr(verdict.planted, "sweep", no_sweep)
+    short = functools.partial(randomisation_curve, steps=2)
+    patch.setattr(verdict.sanity, "randomisation_curve", short)
+
+
+@functools.cache
+def quick_detector(scale=2.0, weights=None):
+    """Stand in for Xception: an untrained small network that finds half of the fakes."""
+    model = small_network(seed=round(scale))
+    faces = few_faces(scale=scale)
+    kernel, bias = model.layers[-1].get_weights()
+    middle = np.median(predict_logits(model, faces.images[faces.labels == 1]))
+    model.layers[-1].set_weights([kernel, bias - middle])
+    return model
+
+
+def make_quick(patch):
+    make_small(patch)
+    patch.setattr(verdict, "load_detector", quick_detector)
+
+
+def run(out, **how):
+    return judge(out, **{"scales": (2.0,), "progress": False} | how)
+
+
+def assert_same(tables, others, but=()):
+    assert list(tables) == list(others)
+    for name in set(tables) - set(but):
+        pd.testing.assert_frame_equal(tables[name], others[name], obj=name, rtol=1e-5)
+
+
+def pieces(out):
+    """Return when each piece was written."""
+    stored = [p for p in (out / "parts").rglob("*") if p.suffix in (".npz", ".parquet")]
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in stored}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    make_quick(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """The folder and tables of a run on the shipped detector."""
+    out = tmp_path_factory.mktemp("shipped")
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        return out, run(out)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and tables of an undisturbed run on the quick detector."""
+    out = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        return out, run(out)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(2.0)
+
+
+def faces_of(rows):
+    """Return the faces that rows of a table are about, in their order."""
+    faces = load_faces(scale=2.0)
+    keys = pd.MultiIndex.from_frame(faces.table[["video", "frame"]])
+    return faces[keys.get_indexer(pd.MultiIndex.from_frame(rows[["video", "frame"]]))]
+
+
+def test_all_tables_are_made_and_written(shipped):
+    out, tables = shipped
+    assert list(tables) == list(TABLES)
+    for name, table in tables.items():
+        assert len(table) and (table.scale == 2).all(), name
+        pd.testing.assert_frame_equal(judged(name, out), table, obj=name)
+        pd.testing.assert_frame_equal(judged(name, str(out)), table, obj=name)
+
+
+def test_the_settings_are_written_too(shipped):
+    out, _ = shipped
+    settings = judged_settings(out)
+    (case,) = settings["detectors"]
+    assert (case["scale"], case["seed"], case["found"], case["sample"]) == (2.0, 0, 6, 4)
+    stored = json.loads((out / "parts" / "2.0x" / "settings.json").read_text())
+    assert stored == case
+    lines = (out / "parts" / "2.0x" / "seconds.jsonl").read_text().splitlines()
+    seconds = sum(json.loads(line)["seconds"] for line in lines)
+    assert settings["minutes"] == pytest.approx(seconds / 60, abs=0.05)
+    assert settings["versions"]["numpy"] == np.__version__
+
+
+def test_numbers_are_small_and_words_are_categories(shipped):
+    _, tables = shipped
+    for name, table in tables.items():
+        for column in table:
+            assert table[column].dtype != np.float64, f"{name}.{column}"
+            if column in ("entry", "other", "region", "video", "target"):
+                assert table[column].dtype == "category", f"{name}.{column}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_localisation_is_that_of_the_maps_of_explain(shipped, detector, name):
+    rows = shipped[1]["localisation"]
+    rows = rows[rows.entry == name].reset_index(drop=True)
+    faces = faces_of(rows)
+    options = {"num_samples": 10} if name == "lime" else {}
+    relevance = xaifake.explain(detector, faces.images, name, progress=False, **options)
+    expected = localise(relevance.sum(axis=-1), faces)
+    assert len(expected) == (4 if name == "lime" else 6)
+    # Stored maps have the eleven bits of float16 each, and values may tie that did not before.
+    for column in expected.columns.drop("pointing"):
+        np.testing.assert_allclose(rows[column], expected[column], atol=5e-3, err_msg=column)
+    assert (np.abs(rows.pointing - expected.pointing) <= 0.5).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_are_scored_on_the_same_faces(shipped, name):
+    table = shipped[1]["localisation"]
+    rows = table[table.entry == name].reset_index(drop=True)
+    own = table[table.entry == "gradient"].reset_index(drop=True)
+    known = ["video", "frame", "target", "region", "sampled"]
+    assert rows[known].astype(str).equals(own[known].astype(str))
+    if name == "mean mask":
+        faces = faces_of(rows)
+        maps = np.broadcast_to(mean_mask(2.0), faces.masks.shape)
+        np.testing.assert_allclose(rows.mass, localise(maps, faces).mass, rtol=1e-5)
+    if name == "chance":
+        np.testing.assert_allclose(rows.mass, faces_of(rows).masks.mean((1, 2)), rtol=1e-5)
+
+
+def test_each_sampled_face_is_a_fake_that_is_found(shipped, detector):
+    rows = shipped[1]["localisation"]
+    found = faces_of(rows[rows.entry == "gradient"])
+    assert (found.labels == 1).all()
+    assert (predict_logits(detector, found.images) > 0).all()
+    sampled = rows[rows.sampled].groupby("entry", observed=True).size()
+    assert sampled.to_dict() == dict.fromkeys([*NAMES, *BASELINES], 4)
+    chosen = {
+        frozenset(zip(part.video, part.frame, strict=True))
+        for _, part in rows[rows.sampled].groupby("entry", observed=True)
+    }
+    assert len(chosen) == 1, "not every method was measured on the same faces"
+
+
+def test_each_row_is_about_a_person_kept_for_the_test(shipped):
+    _, tables = shipped
+    people = set(load_faces(scale=2.0).table.query("split == 'test'").target)
+    named = [name for name in tables if "target" in tables[name]]
+    assert set(TABLES) - set(named) == {"agreement", "randomisation", "planted", "cost"}
+    for name in named:
+        assert set(tables[name].target) <= people, name
+
+
+def test_sums_and_effects_are_those_of_their_faces(shipped, detector):
+    sums, effects = shipped[1]["sums"], shipped[1]["faithfulness"]
+    assert dict(sums.groupby("entry", observed=True).size()) == {"gradient": 4, "lrp.epsilon": 4}
+    rows = sums[sums.entry == "gradient"].reset_index(drop=True)
+    faces = faces_of(rows)
+    for column, images in {"logit": faces.images, "logit_twin": faces.twins}.items():
+        np.testing.assert_allclose(rows[column], predict_logits(detector, images), atol=1e-3)
+    for column, images in {"sum": faces.images, "sum_twin": faces.twins}.items():
+        relevance = xaifake.explain(detector, images, "gradient", progress=False)
+        np.testing.assert_allclose(rows[column], relevance.sum((1, 2, 3)), rtol=1e-2, atol=1e-2)
+    assert effects.entry.drop_duplicates().tolist() == [*NAMES, *BASELINES, "cause", "best"]
+    for _, part in effects.groupby("entry", observed=True):
+        assert part.video.tolist() == rows.video.tolist()
+        np.testing.assert_allclose(part.gap, rows.logit - rows.logit_twin, atol=1e-3)
+
+
+def test_the_order_of_the_experiment_takes_most_and_chance_takes_less(shipped):
+    lost = shipped[1]["faithfulness"].groupby("entry", observed=True)[["lost_5", "lost_10"]].mean()
+    assert (lost.loc["best"] >= lost.loc["cause"] - 0.5).all()
+    assert (lost.loc["cause"] > lost.loc["noise"]).all()
+
+
+def test_each_table_has_its_rows(shipped):
+    _, tables = shipped
+    assert len(tables["swaps"]) == 6 and tables["swaps"].share.between(0, 1).all()
+    # Three methods and two baselines, each with each.
+    pairs = tables["agreement"][["entry", "other"]].astype(str)
+    assert len(pairs) == len(set(map(frozenset, pairs.to_numpy()))) == 10
+    assert len(tables["regions"]) == 4
+    assert tables["cost"].entry.tolist() == NAMES and (tables["cost"].seconds > 0).all()
+    assert tables["cost"].r2.notna().tolist() == [False, False, True]
+    # Names, acts, fills, shares and faces.
+    assert len(tables["filling"]) == 3 * 2 * 2 * 5 * 4
+    assert (
+        not tables["filling"].duplicated(["video", "frame", "entry", "act", "fill", "share"]).any()
+    )
+
+
+def test_what_is_dear_is_measured_less_often(shipped):
+    _, tables = shipped
+    moved = tables["stability"].groupby(["entry", "kind", "strength"], observed=True).size()
+    assert moved.to_dict() == {
+        ("gradient", "blur", 1): 4, ("gradient", "rotation", 20): 4,
+        ("lime", "noise", 5): 2, ("lime", "seed", 1): 2,
+    }  # fmt: skip
+    shuffled = tables["randomisation"].groupby(["entry", "order"], observed=True).size()
+    assert shuffled.to_dict() == {
+        ("gradient", "bottom_up"): 2, ("gradient", "top_down"): 2,
+        ("lime", "bottom_up"): 4, ("lime", "top_down"): 4,
+    }  # fmt: skip
+
+
+def test_a_second_call_computes_nothing_anew(whole, quick, monkeypatch):
+    out, tables = whole
+    before = pieces(out)
+    monkeypatch.setattr(Entry, "maps", stop)
+    for place, name in [
+        (verdict.faithfulness, "causal_maps"), (verdict.faithfulness, "best_order"),
+        (verdict.faithfulness, "put_back"), (verdict.faithfulness, "region_effects"),
+        (verdict.faithfulness, "deletion"), (verdict.sanity, "randomisation_curve"),
+        (verdict.planted, "sweep"), (verdict, "stability"), (verdict, "explain"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(place, name, stop)
+    # With what a piece cost, which no second measurement would give again.
+    assert_same(run(out), tables)
+    assert pieces(out) == before
+
+
+@pytest.fixture
+def interrupted(tmp_path, quick, monkeypatch):
+    """Yield the folder of a run that was stopped in four different pieces, one after the other."""
+
+    def stop_at(place, name, call):
+        calls, plain = iter(range(call)), getattr(place, name)
+
+        def until(*args, **how):
+            if next(calls, None) is None:
+                raise Stopped
+            return plain(*args, **how)
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(place, name, until)
+            run(tmp_path)
+
+    stop_at(Entry, "maps", 1)
+    written = [pieces(tmp_path)]
+    assert len(written[0]) == 1
+    for place, name, call in [
+        (verdict.faithfulness, "put_back", 2), (verdict, "stability", 1),
+        (verdict.planted, "sweep", 0), (verdict.faithfulness, "insertion", 1),
+    ]:  # fmt: skip
+        stop_at(place, name, call)
+        written.append(pieces(tmp_path))
+    return tmp_path, written
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(whole, interrupted):
+    out, written = interrupted
+    assert not (out / "localisation.parquet").exists()
+    tables = run(out)
+    assert_same(tables, whole[1], but=["cost"])
+    but_time = whole[1]["cost"].drop(columns=["seconds", "passes"])
+    pd.testing.assert_frame_equal(
+        tables["cost"].drop(columns=["seconds", "passes"]), but_time, rtol=1e-5
+    )
+    end = pieces(out)
+    assert end.keys() == pieces(whole[0]).keys()
+    for before in written:
+        assert before.items() <= end.items(), "a finished piece was made again"
+    assert not list(out.rglob("unfinished_*"))
+
+
+def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
+    out, _ = whole
+    before = pieces(out)
+    with pytest.raises(UserError, match="seed was 0, is 1.*another folder"):
+        run(out, seed=1)
+    monkeypatch.setattr(verdict, "load_detector", lambda *_: quick_detector(1.3))
+    with pytest.raises(UserError, match="weights was"):
+        run(out)
+    assert pieces(out) == before
+
+
+def test_of_several_detectors_the_last_is_measured_in_all_ways(whole, quick, tmp_path):
+    out = tmp_path / "both"
+    shutil.copytree(whole[0], out)
+    tables = run(out, scales=(1.3, 2.0))
+    both = {"localisation", "swaps", "agreement", "sums", "faithfulness", "regions"}
+    for name, table in tables.items():
+        scales = [1.3, 2.0] if name in both else [2.0]
+        assert sorted(set(table.scale.round(1))) == pytest.approx(scales), name
+        last = table[table.scale == 2].reset_index(drop=True)
+        alone = whole[1][name]
+        pd.testing.assert_frame_equal(last, alone, check_dtype=False, check_categorical=False)
+    assert [case["scale"] for case in judged_settings(out)["detectors"]] == [1.3, 2.0]
+
+
+def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tmp_path):
+    asked = []
+
+    def twinless(folder=None, split=None, scale=1.3):
+        asked.append((folder, split, scale))
+        return dataclasses.replace(few_faces(scale=scale), twins=None)
+
+    monkeypatch.setattr(verdict, "load_faces", twinless)
+    tables = run(tmp_path, faces="elsewhere")
+    assert list(tables) == list(TWINLESS)
+    assert {p.stem for p in tmp_path.glob("*.parquet")} == set(TWINLESS)
+    assert set(asked) == {("elsewhere", "test", 2.0), ("elsewhere", "train", 2.0)}
+    # The mean mask is that of the folder's own training faces, all else as with twins.
+    theirs, ours = (t["localisation"] for t in (whole[1], tables))
+    assert_same(
+        {"all": ours[ours.entry != "mean mask"]}, {"all": theirs[theirs.entry != "mean mask"]}
+    )
+    faces, rows = few_faces(scale=2.0), ours[ours.entry == "mean mask"].reset_index(drop=True)
+    mean = faces.masks[faces.labels == 1].mean(axis=0)
+    chosen = faces_of(rows)
+    maps = np.broadcast_to(mean, chosen.masks.shape)
+    np.testing.assert_allclose(rows.mass, localise(maps, chosen).mass, rtol=1e-5)
+    with pytest.raises(UserError, match="no sums.parquet.*Without twins it makes localisation"):
+        judged("sums", tmp_path)
+
+
+def test_weights_of_one_detector_are_refused_for_two_scales(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"scales \[1.3, 2.0\]: give one scale"):
+        judge(out, scales=(1.3, 2.0), weights="mine.safetensors")
+    with pytest.raises(UserError, match="give one scale"):
+        judge(out, weights="mine.safetensors")
+    assert not out.exists()
+
+
+def test_weights_are_passed_on_for_one_scale(tmp_path, quick, monkeypatch):
+    asked = []
+    monkeypatch.setattr(verdict, "load_detector", lambda *how: asked.append(how) or stop())
+    with pytest.raises(Stopped):
+        run(tmp_path, weights="mine.safetensors")
+    assert asked == [(2.0, "mine.safetensors")]
+
+
+def test_a_detector_that_finds_no_fake_is_refused(tmp_path, quick, monkeypatch):
+    model = small_network()
+    model.layers[-1].set_weights([np.zeros((64, 1)), [-1.0]])
+    monkeypatch.setattr(verdict, "load_detector", lambda *_: model)
+    with pytest.raises(UserError, match="finds no fake"):
+        run(tmp_path)
+
+
+def test_a_table_that_is_not_there_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="No table 'localization': give one of localisation, swaps"):
+        judged("localization", tmp_path)
+    with pytest.raises(UserError, match="no localisation.parquet in .*: run `xaifake judge`"):
+        judged("localisation", tmp_path)
+    with pytest.raises(UserError, match="no settings.json in .*: run `xaifake judge`"):
+        judged_settings(tmp_path)
+
+
+def drawn(people, found, sample, seed=0):
+    """Draw from faces of which every third is real and only some fakes are found.
+
+    Each picture's first value says whether the detector finds it.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(people)
+    labels = (np.arange(count) % 3 > 0).astype(int)
+    images = np.zeros((count, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = rng.random(count) < 0.9
+    table = pd.DataFrame({
+        "video": [f"{n // 2:03}" for n in range(count)], "frame": np.arange(count) % 2,
+        "target": people, "number": np.arange(count),
+    })  # fmt: skip
+    faces = Faces(images, labels, images[..., 0] > 0, None, table, 2.0)
+    candidates = np.flatnonzero((labels == 1) & (images[:, 0, 0, 0] == 1))
+    chosen = faces[np.sort(rng.permutation(candidates)[:sample])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdict, "FOUND", found)
+        patch.setattr(verdict, "predict_logits", lambda model, images: images[:, 0, 0, 0] - 0.5)
+        rows = verdict._draw_found(None, faces, chosen, seed).table.number.tolist()
+    return rows, candidates.tolist(), chosen.table.number.tolist()
+
+
+EVEN = np.repeat(list("abcdef"), 30)
+UNEVEN = np.repeat(list("abcd"), [90, 6, 30, 54])
+
+
+@pytest.mark.parametrize("people", [EVEN, UNEVEN, np.tile(EVEN[::30], 30)])
+@pytest.mark.parametrize("found, sample", [(20, 0), (20, 8), (60, 20), (20, 20), (500, 9)])
+@pytest.mark.parametrize("seed", range(3))
+def test_as_many_found_fakes_are_drawn_as_asked_for_with_the_sample(people, found, sample, seed):
+    rows, candidates, chosen = drawn(people, found, sample, seed)
+    assert len(rows) == len(set(rows)) == min(found, len(candidates))
+    assert set(chosen) <= set(rows) <= set(candidates)
+    assert rows == sorted(rows), "not in the order of the faces"
+    assert rows == drawn(people, found, sample, seed)[0]
+
+
+@pytest.mark.parametrize("sample", [0, 12])
+@pytest.mark.parametrize("people", [EVEN, UNEVEN])
+@pytest.mark.parametrize("seed", range(3))
+def test_people_come_in_turns(people, sample, seed):
+    rows, candidates, chosen = drawn(people, 40, sample, seed)
+    names = pd.Series(people)
+    drawn_of, there, sampled = (
+        names[numbers].value_counts().reindex(sorted(set(people)), fill_value=0)
+        for numbers in (rows, candidates, chosen)
+    )
+    # Who has less than another has no more to give, or the other has as many in the sample alone.
+    top = drawn_of[drawn_of > sampled].max()
+    behind = drawn_of[drawn_of < there]
+    assert (behind >= top - 1).all(), drawn_of.to_dict()
+
+
+def test_another_seed_draws_others():
+    one, other = (drawn(EVEN, 20, 0, seed)[0] for seed in (0, 1))
+    assert one != other
+
+
+def test_entries_have_names_of_their_own_and_methods_that_there_are():
+    names = [entry.name for entry in verdict.ENTRIES]
+    assert len(set(names)) == len(names)
+    assert not set(names) & {*BASELINES, "cause", "best"}
+    for entry in verdict.ENTRIES:
+        assert entry.method in xaifake.methods(entry.engine)
+        assert entry.name.startswith(entry.method)
+    assert set(verdict.MOVED) <= set(verdict.ENTRIES)
+    assert set(verdict.FILLED) <= {*names, *BASELINES, "cause", "best"}
+    assert {Entry("gradient"), Entry("gradient", absolute=True)} <= set(verdict.ENTRIES)
+
+
+def test_an_entry_sums_over_the_colours_sizes_if_absolute():
+    model, images = quick_detector(), few_faces(scale=2.0).images[:2]
+    relevance = xaifake.explain(model, images, "gradient", progress=False)
+    maps, report = Entry("gradient").maps(model, images)
+    np.testing.assert_allclose(maps, relevance.sum(axis=-1), rtol=1e-6)
+    assert len(report) == 2 and {"logit", "sum"} <= set(report)
+    sizes, _ = Entry("gradient", absolute=True).maps(model, images)
+    np.testing.assert_allclose(sizes, np.abs(relevance).sum(axis=-1), rtol=1e-6)
+
+
+def test_the_next_row_of_another_person_in_turn():
+    assert verdict._next_person(list("aabcc")).tolist() == [2, 2, 3, 0, 0]
+    assert verdict._next_person(list("abab")).tolist() == [1, 2, 3, 0]
+
+
+@pytest.mark.parametrize("size", [1e-34, 1e-6, 1.0, 1e5, 1e34])
+def test_maps_of_any_size_are_stored_to_the_eleven_bits_of_float16(size):
+    maps = (np.random.default_rng(0).normal(size=(3, 16, 16)) * size).astype(np.float32)
+    maps[1] = 0
+    stored = verdict._pack(maps)
+    assert stored["maps"].dtype == np.float16
+    back = verdict._unpack(stored)
+    peak = np.abs(maps).max()
+    np.testing.assert_allclose(back / peak, maps / peak, rtol=1e-3, atol=1e-7)
