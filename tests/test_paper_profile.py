@@ -29,6 +29,9 @@ def executed(tmp_path_factory):
         "steps": 16,
         "live_faces": 16,
         "lrp_rule": "lrp.alpha_1_beta_0_IB",
+        "judged_folder": None,  # measuring all methods takes an hour
+        "train_steps": 10,
+        "asked": 2,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TQDM_DISABLE", "1")

@@ -567,7 +567,7 @@ def test_the_mean_mask_is_what_was_given(some):
 @pytest.mark.parametrize("scale", [1.3, 2.0])
 def test_the_mean_mask_of_the_training_fakes_is_that_of_any_fakes(scale):
     mean_mask = localisation.mean_mask(scale)
-    assert mean_mask.shape == (128, 128) and mean_mask.dtype == np.float32
+    assert mean_mask.shape == (128, 128) and mean_mask.dtype == np.float64
     assert mean_mask.min() >= 0 and mean_mask.max() <= 1
     faces = load_faces(scale=scale)
     whole, regional = (faces.masks[faces.table.kind == kind] for kind in ("whole", "regional"))

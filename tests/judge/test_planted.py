@@ -171,10 +171,11 @@ def test_the_small_network_comes_in_other_sizes_and_starts_from_its_seed():
 
 def test_faces_are_split_by_person_and_the_last_by_name_are_kept():
     faces = faces_of(["b", "f", "a", "e", "c", "d"], size=8)
-    train, test = split_people(faces, 2)
-    assert set(train.table.target) == set("abcd") and set(test.table.target) == set("ef")
+    train, test = split_people(faces)
+    assert set(train.table.target) == set("abcde") and set(test.table.target) == set("f")
     assert len(train) + len(test) == len(faces)
-    assert set(split_people(faces)[1].table.target) == set("cdef")
+    train, test = split_people(faces_of([*"abcdefgh"], size=8))
+    assert set(train.table.target) == set("abcdef") and set(test.table.target) == set("gh")
 
 
 def test_no_person_of_the_shipped_faces_is_on_both_sides():
@@ -185,15 +186,14 @@ def test_no_person_of_the_shipped_faces_is_on_both_sides():
     assert max(train.table.target) < min(test.table.target)
 
 
-@pytest.mark.parametrize("test_people", [3, 4])
-def test_too_few_people_are_refused(test_people):
-    with pytest.raises(UserError, match=f"3 people: more than {test_people} are needed"):
-        split_people(faces_of(["a", "b", "c"], size=8), test_people)
+def test_one_person_alone_is_refused():
+    with pytest.raises(UserError, match="1 person: two are needed"):
+        split_people(faces_of(["a"], size=8))
 
 
-def test_nobody_at_all_can_be_kept_for_the_test():
-    train, test = split_people(faces_of(["a", "b", "c"], size=8), 0)
-    assert (len(train), len(test)) == (6, 0)
+def test_of_two_people_one_is_kept():
+    train, test = split_people(faces_of(["b", "a"], size=8))
+    assert set(train.table.target) == {"a"} and set(test.table.target) == {"b"}
 
 
 @pytest.fixture
@@ -306,16 +306,13 @@ def a_mask(size, top=30, left=50):
     return masks
 
 
-@pytest.mark.parametrize("size", [4, 8, 16, 24])
+@pytest.mark.parametrize("size", [8, 16, 24])
 def test_a_map_that_is_the_cue_scores_best(size):
     masks = a_mask(size)
     scores = score_planted(masks.astype(float), masks).loc[0]
     assert scores.mass == 1 and scores.pointing == 1
-    assert scores.auc > 0.99 and scores.found
-    # The averages of equal values are not equal to the last digit, so that ties come apart.
-    larger = score_planted(1e30 * masks, masks).loc[0]
-    assert larger.mass == 1 and larger.pointing == 1
-    assert larger.auc == pytest.approx(scores.auc, abs=1e-3)
+    assert scores.found
+    assert score_planted(1e30 * masks, masks).loc[0].equals(scores)
 
 
 @pytest.mark.parametrize("value", [1.0, 0.1, 3e5])
@@ -324,14 +321,14 @@ def test_a_map_that_is_the_same_everywhere_scores_by_chance(value):
     scores = score_planted(np.full(masks.shape, value), masks).loc[0]
     assert scores.mass == pytest.approx(16**2 / SIZE**2)
     assert scores.pointing == pytest.approx(16**2 / SIZE**2)
-    assert scores.auc == pytest.approx(0.5) and not scores.found
+    assert not scores.found
 
 
 def test_a_map_of_noise_does_not_find_the_cue():
     masks = np.repeat(a_mask(16), 50, axis=0)
     scores = score_planted(np.random.default_rng(0).normal(size=masks.shape), masks)
     assert scores.mass.mean() == pytest.approx(16**2 / SIZE**2, abs=0.005)
-    assert 0.4 < scores.auc.mean() < 0.6 and scores.found.mean() < 0.1
+    assert scores.found.mean() < 0.3
 
 
 def test_a_map_that_lies_elsewhere_or_speaks_against_it_does_not_find_the_cue():
@@ -339,22 +336,22 @@ def test_a_map_that_lies_elsewhere_or_speaks_against_it_does_not_find_the_cue():
     elsewhere = score_planted(a_mask(16, 90, 90).astype(float), masks).loc[0]
     assert elsewhere.mass == elsewhere.pointing == 0 and not elsewhere.found
     against = score_planted(-masks.astype(float), masks).loc[0]
-    assert np.isnan(against.mass) and against.auc < 0.01 and not against.found
+    assert np.isnan(against.mass) and not against.found
 
 
 def test_evidence_of_both_signs_inside_the_cue_is_averaged():
     masks = a_mask(16)
     inside = np.where(np.indices((SIZE, SIZE)).sum(axis=0) % 2, 3.0, -1.0) * masks
     scores = score_planted(inside, masks).loc[0]
-    # Half of the cue's pixels speak against it, which a pixelwise AUC would call chance.
-    assert scores.mass == 1 and scores.auc > 0.99 and scores.found
+    # Half of the cue's pixels speak against it; its middle would be found in one place of two.
+    assert scores.mass == 1 and scores.pointing == 1 and scores.found
 
 
 def test_each_picture_is_scored_for_itself():
     masks = np.concatenate([a_mask(8), a_mask(16, 90, 20)])
     maps = np.stack([masks[0], masks[0]]).astype(float)
     scores = score_planted(maps, masks)
-    assert list(scores) == ["mass", "pointing", "auc", "found"]
+    assert list(scores) == ["mass", "pointing", "found"]
     assert scores.found.tolist() == [True, False] and scores.mass.tolist() == [1, 0]
 
 
@@ -410,7 +407,7 @@ def swept(monkeypatch):
 
     monkeypatch.setattr(planted, "train_planted", nothing)
     monkeypatch.setattr(planted, "detection", found)
-    faces = faces_of([f"{n:02}" for n in range(14)], 32)
+    faces = faces_of([f"{n:02}" for n in range(16)], 32)
 
     def run(**how):
         ways = {name: lambda model, images: (images.mean(axis=3), None) for name in ("a", "b")}
@@ -424,7 +421,7 @@ def test_a_sweep_asks_every_method_where_the_detector_finds_the_cue(swept):
     table = run(sizes=(4, 8, 16), contrasts=(2, 8, 32), steps=7)
     assert [partly for partly, *_ in trained] == [False, True]
     assert all(how == {"seed": 0, "steps": 7} for _, how, _ in trained)
-    assert all(people == {f"{n:02}" for n in range(10)} for *_, people in trained)
+    assert all(people == {f"{n:02}" for n in range(12)} for *_, people in trained)
     whole = table[~table.partly]
     # Eight faces of the last four people; the cue of contrast 2 is not found.
     assert whole.groupby(["entry", "size", "contrast"]).size().to_dict() == {

@@ -29,6 +29,7 @@ class Parts:
     def __init__(self, folder, settings):
         self.folder = Path(folder)
         path = self.folder / "settings.json"
+        settings = json.loads(json.dumps(settings))  # as they will be read
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             different = [k for k in settings.keys() | before if settings.get(k) != before.get(k)]
@@ -49,8 +50,7 @@ class Parts:
         """Return the arrays of a piece, a dict; `make` is called if it is not finished yet."""
         path = self.folder / f"{name}.npz"
         if not path.exists():
-            arrays = self._timed(name, make)
-            self._write(path, lambda p: np.savez_compressed(p, **arrays))
+            self._make(path, name, make, lambda made, p: np.savez_compressed(p, **made))
         with np.load(path) as stored:
             return dict(stored)
 
@@ -58,8 +58,7 @@ class Parts:
         """Return the table of a piece; `make` is called if it is not finished yet."""
         path = self.folder / f"{name}.parquet"
         if not path.exists():
-            table = self._timed(name, make)
-            self._write(path, lambda p: table.to_parquet(p, index=False))
+            self._make(path, name, make, lambda made, p: made.to_parquet(p, index=False))
         return pd.read_parquet(path)
 
     def seconds(self):
@@ -68,13 +67,13 @@ class Parts:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return sum(json.loads(line)["seconds"] for line in lines)
 
-    def _timed(self, name, make):
+    def _make(self, path, name, make, write):
         start = time.perf_counter()
         made = make()
-        line = json.dumps({"piece": name, "seconds": round(time.perf_counter() - start, 2)})
+        seconds = round(time.perf_counter() - start, 2)
+        self._write(path, lambda temporary: write(made, temporary))
         with open(self.folder / "seconds.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        return made
+            file.write(json.dumps({"piece": name, "seconds": seconds}) + "\n")
 
     @staticmethod
     def _write(path, write):
