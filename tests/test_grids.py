@@ -1,5 +1,7 @@
 """What was computed once belongs to the shipped detectors, and is computed in pieces."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,11 @@ from xaifake.detector import load_detector, sample_found_fakes
 from xaifake.explainers import explain
 from xaifake.explainers.lime import fit_surrogate
 from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
+from xaifake.judge import verdict
+from xaifake.judge.localisation import BASELINES, against_best_baseline, localise, moves
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
+from xaifake.judge.sanity import FAILED, alike_when_shuffled
+from xaifake.judge.verdict import ENTRIES, judged, judged_settings
 
 
 def test_stored_curves_have_every_entry_of_the_sweep():
@@ -132,3 +138,50 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
 def test_a_grid_that_does_not_exist_is_told(capsys):
     assert compute_grids.main(["rule"]) == 2
     assert "No grid rule: give rules, agreement, perturbations, lime." in capsys.readouterr().err
+
+
+def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found():
+    stored, record = judged("localisation"), judged_settings()
+    assert re.fullmatch("[0-9a-f]{40}", record["weights_commit"])
+    for about in record["detectors"]:
+        part = stored[stored.scale == np.float32(about["scale"])]
+        model = load_detector(about["scale"])
+        assert verdict._fingerprint(model.get_weights()) == about["weights"]
+        sizes = part.groupby("entry", observed=True).size()
+        for entry in ENTRIES:
+            assert sizes[entry.name] == (about["sample"] if entry.dear else about["found"])
+        assert (sizes[list(BASELINES)] == about["found"]).all()
+
+
+def test_stored_scores_of_maps_come_out_again():
+    stored = judged("localisation")
+    stored = stored[stored.scale == np.float32(2.0)].set_index(["entry", "video", "frame"])
+    model = load_detector(2.0)
+    few = sample_found_fakes(model, load_faces(scale=2.0))[:4]
+    for name in ("input_t_gradient", "lrp.alpha_1_beta_0"):
+        now = localise(explain(model, few.images, name).sum(axis=-1), few)
+        then = stored.loc[[(name, *key) for key in zip(few.table.video, few.table.frame)]]
+        for column in ("mass", "rank", "auc", "in_eyes"):
+            np.testing.assert_allclose(now[column], then[column], atol=0.02)
+
+
+def test_what_the_chapters_say_of_the_stored_judgement_is_so():
+    table = judged("localisation").astype({"entry": str})
+    for scale, part in table.groupby("scale"):
+        whole = part[part.region == "whole"]
+        gaps = against_best_baseline(whole, "mass", resamples=200)
+        assert (gaps.high < 0).all(), "no method beats the mean mask on whole faces"
+        moved = {name: moves(rows).moved.mean() for name, rows in part.groupby("entry")}
+        assert moved["gradient"] > 0.04 and moved["input_t_gradient"] > 0.03
+        for name in ("a", "b", "a_flat", "b_flat"):
+            assert moved[f"lrp.sequential_preset_{name}"] < -0.03
+        assert moved["guided_backprop"] < -0.05 and abs(moved["mean mask"]) < 0.01
+        faithful = judged("faithfulness").astype({"entry": str})
+        lost = faithful[faithful.scale == scale].groupby("entry")[["lost_10", "gap"]].sum()
+        gone = lost.lost_10 / lost.gap
+        methods_alone = gone.drop([*BASELINES, "cause", "best"])
+        assert methods_alone.idxmax() == "gradient (absolute)"
+        assert gone["best"] >= gone["cause"] - 0.02 > gone["mean mask"] - 0.05
+    alike = alike_when_shuffled(judged("randomisation"))
+    failed = ["guided_backprop", "lrp.alpha_1_beta_0", "lrp.sequential_preset_b_flat"]
+    assert (alike[failed] > FAILED).all() and (alike[["gradient", "lrp.epsilon"]] < 0.2).all()

@@ -4,6 +4,8 @@ What knows nothing of the detector, a baseline, is orange everywhere; this packa
 blue, iNNvestigate's purple.
 """
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -313,16 +315,16 @@ def plot_filling(table, entries):
     fills = list(dict.fromkeys(table.fill))
     size = (3.4 * len(fills) + 1.8, 3.2)
     figure, axes = plt.subplots(1, len(fills), figsize=size, sharey=True, layout="constrained")
-    for axis, fill in zip(axes, fills, strict=True):
+    for axis, filled in zip(axes, fills, strict=True):
         for (entry, name), colour in zip(
             entries.items(), sns.color_palette("colorblind", len(entries)), strict=True
         ):
-            part = table[(table.fill == fill) & (table.entry == entry)]
+            part = table[(table.fill == filled) & (table.entry == entry)]
             means = part.groupby("share").logit.mean()
             style = "--" if kind(entry) == "baseline" else "-"
             axis.plot(means.index, means, style, color=colour, marker="o", ms=3, label=name)
         axis.axhline(0, color="grey", lw=0.8)
-        axis.set(title=f"filled with {fill}", xlabel="share of the picture")
+        axis.set(title=f"filled with {filled}", xlabel="share of the picture")
         sns.despine(ax=axis)
     axes[0].set_ylabel("mean logit")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
@@ -346,11 +348,12 @@ def plot_summary(table, better):
     shades = table.copy().astype(float)
     for column, (worst, best) in better.items():
         shades[column] = ((table[column] - worst) / (best - worst)).clip(0, 1)
-    text = table.map(lambda v: "" if np.isnan(v) else f"{v:.2g}" if abs(v) < 10 else f"{v:.0f}")
+    text = table.map(lambda v: "" if np.isnan(v) else f"{v:.2f}" if abs(v) < 10 else f"{v:.0f}")
     size = (1.7 + 0.95 * table.shape[1], 0.9 + 0.26 * len(table))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(
-        shades.rename(index=short), annot=text.to_numpy(), fmt="", cmap="Blues", vmin=0, vmax=1.25,
+        shades.rename(index=short, columns=lambda name: fill(name, 11)), annot=text.to_numpy(),
+        fmt="", cmap="Blues", vmin=0, vmax=1.25,
         cbar=False, linewidths=0.5, annot_kws={"fontsize": 7}, ax=axis,
     )  # fmt: skip
     axis.set_facecolor("0.9")

@@ -1,0 +1,76 @@
+"""The figures of scores show what the tables say, baselines apart from methods."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from xaifake.judge.localisation import BASELINES
+from xaifake.judge.verdict import ENTRIES, judged
+from xaifake.show import judged as figures
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_every_entry_is_of_its_kind_and_has_a_name_of_its_own():
+    names = [entry.name for entry in ENTRIES] + list(BASELINES)
+    assert len({figures.short(name) for name in names}) == len(names)
+    kinds = pd.Series([figures.kind(name) for name in names]).value_counts()
+    assert kinds["baseline"] == len(BASELINES)
+    assert kinds["iNNvestigate"] == sum(entry.engine == "innvestigate" for entry in ENTRIES)
+
+
+def test_scores_stand_at_their_values_from_the_best_down():
+    table = pd.DataFrame(
+        {"entry": ["chance", "lime"], "value": [0.2, 0.6], "low": [0.1, 0.5], "high": [0.3, 0.7]}
+    )
+    figure = figures.plot_scores({"a": table, "b": table}, {"a": 0.2}, "mass")
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["lime", "chance"]
+    points = {float(line.get_xdata()[0]): float(line.get_ydata()[0]) for line in right.lines}
+    assert points == {0.2: -1.0, 0.6: 0.0}
+    assert len(left.lines) == 3  # the two kinds, and the reference
+
+
+def test_shares_and_agreements_are_written_into_their_cells():
+    shares = pd.DataFrame({"eyes": [0.25], "nose": [0.5]}, index=["lime"])
+    assert texts(figures.plot_region_shares(shares).axes[0]) == ["0.25", "0.50"]
+    pairs = pd.DataFrame(
+        {"entry": ["a"], "other": ["b"], "rank_correlation": [0.52], "beyond_centre": [-0.31]}
+    )
+    plain, beyond = figures.plot_rank_agreement(pairs, ["a", "b"]).axes[:2]
+    assert texts(plain) == ["0.5", "0.5"] and texts(beyond) == ["-0.3", "-0.3"]
+
+
+def test_a_summary_leaves_empty_what_was_not_measured():
+    table = pd.DataFrame({"mass": [0.254, np.nan], "passes": [238.4, 3.0]}, index=["a", "b"])
+    figure = figures.plot_summary(table, {"mass": (0, 1), "passes": (50, 0)})
+    assert texts(figure.axes[0]) == ["0.25", "238", "3.00"]  # seaborn writes nothing where masked
+
+
+def test_put_back_curves_start_at_nothing():
+    means = pd.DataFrame({"entry": ["best"] * 2, "percent": [5, 20], "value": [0.9, 1.1]})
+    line = figures.plot_put_back(means, {"best": "greedy"}).axes[0].lines[0]
+    assert line.get_xdata().tolist() == [0, 5, 20] and line.get_ydata().tolist() == [0, 0.9, 1.1]
+
+
+def test_the_stored_tables_draw():
+    stable, curves = judged("stability"), judged("randomisation")
+    panels = figures.plot_stability(stable, ["gradient", "lime"]).axes
+    assert [len(panel.patches) for panel in panels] == [9, 9]
+    panel = figures.plot_randomisation(curves, ["gradient"], "ssim").axes[0]
+    assert panel.lines[0].get_xdata()[[0, -1]].tolist() == [0, 1]
+    sweep = judged("planted")
+    figure = figures.plot_planted(sweep[~sweep.partly], ["lime"])
+    assert [axis.get_title() for axis in figure.axes][:2] == ["detector's AUC", "lime"]
+    filling = judged("filling")
+    figure = figures.plot_filling(filling[filling.act == "deletion"], {"cause": "causal map"})
+    assert [axis.get_title() for axis in figure.axes] == ["filled with grey", "filled with blur"]
