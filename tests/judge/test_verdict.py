@@ -390,6 +390,11 @@ def test_weights_of_one_detector_are_refused_for_two_scales(tmp_path):
     assert not out.exists()
 
 
+def test_a_scale_may_be_a_whole_number():
+    # Faces and detectors take 2 for 2.0: a run must not find out hours later that masks do not.
+    np.testing.assert_array_equal(mean_mask(2), mean_mask(2.0))
+
+
 def test_weights_are_passed_on_for_one_scale(tmp_path, quick, monkeypatch):
     asked = []
     monkeypatch.setattr(verdict, "load_detector", lambda *how: asked.append(how) or stop())
