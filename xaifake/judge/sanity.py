@@ -98,9 +98,9 @@ def map_similarity(one, other):
     -------
     pandas.DataFrame
         One row a picture: `rank_correlation`; `rank_correlation_absolute`, that of the sizes; and
-        `ssim`, the structural similarity (Wang et al. 2004) of the maps, each divided by the
-        99.5th percentile of its sizes and cut there, as they are seen in figures. NaN where a map
-        is 0 everywhere or not finite.
+        `ssim`, the structural similarity (Wang et al. 2004) of the maps as grey levels, each
+        divided by the 99.5th percentile of its sizes and cut there, as they are seen in figures.
+        NaN where a map is the same everywhere or not finite.
     """
     rows = []
     for a, b in zip(one, other, strict=True):
@@ -109,13 +109,14 @@ def map_similarity(one, other):
             continue
         signed = compare(a.reshape(1, -1), b.reshape(1, -1)).rank_correlation[0]
         sizes = compare(np.abs(a).reshape(1, -1), np.abs(b).reshape(1, -1)).rank_correlation[0]
-        rows.append((signed, sizes, structural_similarity(_seen(a), _seen(b), data_range=2.0)))
+        rows.append((signed, sizes, structural_similarity(_seen(a), _seen(b), data_range=1.0)))
     return pd.DataFrame(rows, columns=["rank_correlation", "rank_correlation_absolute", "ssim"])
 
 
 def _seen(heatmap):
+    """Return a map as grey levels from 0 to 1: the formula of SSIM is not made for signs."""
     limit = np.percentile(np.abs(heatmap), PERCENTILE) or np.abs(heatmap).max()
-    return np.clip(heatmap / limit, -1, 1)
+    return (np.clip(heatmap / limit, -1, 1) + 1) / 2
 
 
 def randomisation_curve(model, explainer, images, original=None, steps=STEPS, seed=0):

@@ -159,7 +159,10 @@ def judge(
         job()
     made = [case.tables(last=case is cases[-1]) for case in cases]
     names = [name for name in TABLES if any(name in tables for tables in made)]
-    tables = {n: pd.concat([t[n] for t in made if n in t], ignore_index=True) for n in names}
+    tables = {
+        name: _small(pd.concat([t[name] for t in made if name in t], ignore_index=True))
+        for name in names
+    }
     for name, table in tables.items():
         table.to_parquet(Path(out) / f"{name}.parquet", index=False)
     _write_settings(Path(out), cases)
@@ -293,7 +296,7 @@ class _Case:
             made["regions"] = self.regions()
             if last:
                 made["filling"] = pd.concat([self.filling(name) for name in FILLED])
-        return {name: _small(table.assign(scale=self.scale)) for name, table in made.items()}
+        return {name: table.assign(scale=self.scale) for name, table in made.items()}
 
     def names(self):
         """Everything that orders cells: methods, baselines, and the experiment's own orders."""
@@ -533,9 +536,10 @@ def _draw_found(model, faces, sample, seed):
     rows = np.random.default_rng(seed).permutation(found)
     table = faces.table.iloc[rows].assign(row=rows)
     sampled = pd.MultiIndex.from_frame(sample.table[["video", "frame"]])
-    first = pd.MultiIndex.from_frame(table[["video", "frame"]]).isin(sampled)
+    later = ~pd.MultiIndex.from_frame(table[["video", "frame"]]).isin(sampled)
+    table = table.iloc[np.argsort(later, kind="stable")]  # who is in the sample has had a turn
     turns = table.groupby("target").cumcount().to_numpy()
-    order = np.lexsort((turns, ~first))
+    order = np.lexsort((turns, np.sort(later)))
     return faces[np.sort(table.row.to_numpy()[order][:FOUND])]
 
 
@@ -564,7 +568,7 @@ def _fingerprint(arrays):
 def _pack(heatmaps):
     """Store maps as float16 of their largest value: exploding ones are beyond float16 alone."""
     peaks = np.abs(heatmaps).max(axis=(1, 2))
-    scaled = heatmaps / np.maximum(peaks, 1e-30)[:, None, None]
+    scaled = heatmaps / np.where(peaks > 0, peaks, 1)[:, None, None]
     return {"maps": scaled.astype(np.float16), "peaks": peaks.astype(np.float32)}
 
 
@@ -573,7 +577,5 @@ def _unpack(stored):
 
 
 def _small(table):
-    """Numbers as float32 and repeated words as categories: a tenth of the room."""
-    numbers = {c: "float32" for c in table.select_dtypes("float64")}
-    words = {c: "category" for c in ("entry", "other", "region", "video", "target") if c in table}
-    return table.astype(numbers | {c: w for c, w in words.items() if table[c].dtype == object})
+    """Numbers as float32: half of the room, and more digits than a score has."""
+    return table.astype({c: "float32" for c in table.select_dtypes("float64")})
