@@ -16,14 +16,14 @@ from scipy.stats import spearmanr
 
 from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
-from xaifake.judge.localisation import REGIONS, region_masks
+from xaifake.explainers.lime import BLUR_SHARE
+from xaifake.judge.localisation import region_masks
 from xaifake.progress import progress_bar
 
 CELL = 8  # pixels
 SHARES = (0.05, 0.1, 0.2)
 FILL_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
 FILLS = ("grey", "blur")
-BLUR_SHARE = 1 / 12  # of the picture's side, as LIME's
 
 
 @dataclass
@@ -128,7 +128,6 @@ def region_effects(model, faces):
     for name, region in region_masks(faces).items():
         rest = predict_logits(model, np.where(region[..., None], twins, faces.images))
         columns[f"without_{name}"] = fake - rest
-    assert len(columns) == len(REGIONS) + 1
     return pd.DataFrame(columns).astype(float)
 
 

@@ -70,9 +70,7 @@ class Entry:
     def maps(self, model, images):
         """Return heatmaps (N, H, W), float32, and the report of `explain`."""
         settings = {"engine": self.engine, "progress": False, **dict(self.options)}
-        relevance, report = explain(
-            model, images, self.method, return_report=True, **settings
-        )  # fmt: skip
+        relevance, report = explain(model, images, self.method, return_report=True, **settings)
         relevance = np.abs(relevance) if self.absolute else relevance
         return relevance.sum(axis=-1), report
 
@@ -111,9 +109,7 @@ FILLED = (
 )  # fmt: skip
 
 
-def judge(
-    out, scales=SCALES, faces=None, split="test", weights=None, seed=0, progress=True
-):  # fmt: skip
+def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, progress=True):
     """Measure every method on detectors; what is finished is kept, and a second call goes on.
 
     Localisation and, with twins, faithfulness are measured at every scale; stability, shuffled
