@@ -1,7 +1,7 @@
 # Two commands are enough:
 #   make book    make the environment, run every chapter, build the HTML, say where it is
 #   make test    make the environment if there is none, run all tests
-# The others: env html smoke lab refresh lock address clean (see README.md).
+# The others: env html pdf smoke lab refresh lock address clean (see README.md).
 # PYTHON=/path/to/python chooses the Python that the environment is made with.
 
 BIN := .venv/bin
@@ -12,7 +12,7 @@ LOCK := requirements/requirements.txt requirements/innvestigate.txt
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: book html test env smoke lab refresh lock address clean
+.PHONY: book html pdf test env smoke lab refresh lock address clean
 
 book: env
 	$(BIN)/python tools/run_chapters.py --profile demo --out _build/executed
@@ -20,6 +20,9 @@ book: env
 
 html: env
 	$(BIN)/python tools/build_book.py
+
+pdf: env
+	$(BIN)/python tools/print_book.py
 
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -46,7 +49,7 @@ $(PROJECT): $(PACKAGES) pyproject.toml
 	@touch $@
 
 smoke: env
-	$(BIN)/python -m pytest -v -n 2 -k smoke tests/test_book.py
+	$(BIN)/python -m pytest -v tests/test_colab.py
 
 lab: env
 	$(BIN)/jupyter lab notebooks

@@ -1,4 +1,4 @@
-"""The book as a reader meets it: run with the smoke profile, built, clicked through, looked at.
+"""The book as a reader meets it: built, opened in a browser, searched, clicked through, printed.
 
 The committed chapters are run again and compared with their stored outputs by nbval, which pytest
 collects from notebooks/ itself (see pyproject.toml).
@@ -8,26 +8,37 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import sync_playwright
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from pypdf import PdfReader
 
 import build_book
 import chapters
 import pages
+import print_book
 import run_chapters
+from browser import MISSING, find_browser, open_browser
 
 CHAPTERS = chapters.chapter_paths()
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MAC_BROWSER = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 # The theme declares this constant twice on every page, which harms nothing.
 THEMES_OWN_ERROR = "Identifier 'THEBE_JS_URL' has already been declared"
+# What axe finds in the parts that are not ours, as (rule, what the element's HTML begins with).
+NOT_OURS = {
+    ("region", '<div class="sidebar-primary-item">'),  # the theme's logo is in no landmark
+    ("empty-table-header", "<th></th>"),  # pandas: the corner of a table, levels of its header
+    ("aria-allowed-role", '<div class="citation"'),  # docutils: the list of references
+    ("aria-deprecated-role", '<div class="citation"'),
+    ("aria-required-children", '<div role="list" class="citation-list">'),
+}
+MOST_BYTES = 3_000_000
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1280, "height": 800}
 
 
 def test_a_changed_number_in_a_stored_output_is_noticed(tmp_path):
@@ -73,16 +84,6 @@ def test_the_demo_profile_is_what_the_committed_chapters_ran_with():
         assert run_chapters.changed_parameters(notebook, values) == {}
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_chapter_runs_with_the_smoke_profile(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-    values = run_chapters.read_profile("smoke")[path.stem]
-    copy = run_chapters.run_chapter(path, values, tmp_path, progress=False)
-    code = [cell for cell in chapters.read(copy).cells if cell.cell_type == "code"]
-    assert all(cell.execution_count for cell in code)
-    assert not [o for cell in code for o in cell.outputs if o.get("name") == "stderr"]
-
-
 @pytest.fixture(scope="module")
 def html(tmp_path_factory):
     """The book built from the stored outputs; a warning or a bad page raises here."""
@@ -99,18 +100,12 @@ def test_links_and_pictures_of_the_pages_are_sound(html):
     assert pages.problems(html) == []
 
 
-def browser():
-    """The path of an installed Chromium or Chrome, or None."""
-    found = [path for name in BROWSERS if (path := shutil.which(name))]
-    return found[0] if found else MAC_BROWSER if Path(MAC_BROWSER).exists() else None
-
-
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address(html):
     """The built pages, served on this machine."""
     handler = functools.partial(_Quiet, directory=html)
@@ -120,28 +115,153 @@ def address(html):
         server.shutdown()
 
 
-def test_every_page_opens_in_a_browser_without_errors_or_outside_requests(html, address):
-    executable = browser()
-    if not executable:
-        message = f"no browser found (looked for {', '.join(BROWSERS)})"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    names = [path.relative_to(html).as_posix() for path in pages.page_paths(html)]
-    faults = []
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=executable)
-        page = window.new_page()
-        page.route(lambda url: not url.startswith(address), lambda route: route.abort())
-        page.on("request", lambda r: faults.append(f"asks for {r.url}") if outside(r.url) else None)
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        for name in names:
-            page.goto(f"{address}/{name}", wait_until="load")
-            title = page.title()
-            faults.append(f"{name}: no title") if not title else None
-        window.close()
+def need_browser():
+    """Skip the test where there is no browser, but not in continuous integration."""
+    if not find_browser():
+        pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    need_browser()
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def tab(browser):
+    """A function that opens a tab with Playwright's options."""
+    opened = []
+
+    def new(**options):
+        opened.append(browser.new_page(**{"viewport": LAPTOP, **options}))
+        return opened[-1]
+
+    yield new
+    for page in opened:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def names(html):
+    """The pages' places, as in `notebooks/01_dataset.html`."""
+    return [path.relative_to(html).as_posix() for path in pages.page_paths(html)]
+
+
+def test_every_page_opens_without_errors_or_outside_requests(names, address, tab):
+    faults, page = [], tab()
+    page.route(lambda url: not url.startswith(address), lambda route: route.abort())
+    page.on("request", lambda r: faults.append(f"asks for {r.url}") if outside(r.url) else None)
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    for name in names:
+        page.goto(f"{address}/{name}", wait_until="load")
+        faults += [] if page.title() else [f"{name}: no title"]
     assert [fault for fault in faults if THEMES_OWN_ERROR not in fault] == []
 
 
 def outside(url):
     """Whether a request leaves this machine."""
     return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+
+
+def test_no_page_is_over_3_megabytes(html, names):
+    weights = {name: pages.weight(html / name) for name in names}
+    assert weights["notebooks/06_lrp.html"] > 1_000_000  # its pictures are counted
+    assert {name: weight for name, weight in weights.items() if weight > MOST_BYTES} == {}
+
+
+def test_the_search_finds_relevance(address, tab):
+    page = tab()
+    page.goto(f"{address}/search.html?q=relevance")
+    page.wait_for_selector("#search-results .search-summary >> text=/found/i")
+    found = page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
+    assert any("notebooks/06_lrp.html" in link for link in found)
+
+
+def axe_faults(page, name, options=None):
+    """What axe finds on the page that is open, the known faults of others left out."""
+    return [
+        f"{name}: {violation['id']}: {node['html'][:100]} ({node['failureSummary'][:150]})"
+        for violation in Axe().run(page, options=options).response["violations"]
+        for node in violation["nodes"]
+        if not any(
+            violation["id"] == rule and node["html"].startswith(begin) for rule, begin in NOT_OURS
+        )
+    ]
+
+
+def test_axe_finds_only_what_is_not_ours(names, address, tab):
+    page, faults = tab(color_scheme="light"), []
+    for name in names:
+        page.goto(f"{address}/{name}", wait_until="load")
+        faults += axe_faults(page, name)
+    assert faults == []
+
+
+def test_dark_mode_is_legible(names, address, tab):
+    page, faults = tab(color_scheme="dark"), []
+    for name in names:
+        page.goto(f"{address}/{name}", wait_until="load")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        faults += axe_faults(page, name, {"runOnly": ["color-contrast"]})
+    assert faults == []
+
+
+def test_axe_notices_a_planted_fault(address, tab):
+    page = tab(color_scheme="dark")
+    page.goto(f"{address}/index.html", wait_until="load")
+    page.evaluate(
+        "document.querySelector('article p').innerHTML = "
+        "'<img src=x><span style=\"color: #333; background: #222\">hidden</span>'"
+    )
+    rules = {fault.split(": ")[1] for fault in axe_faults(page, "index.html")}
+    assert {"image-alt", "color-contrast"} <= rules
+
+
+def test_every_page_fits_a_phone(names, address, tab):
+    page, wide = tab(viewport=PHONE), []
+    for name in names:
+        page.goto(f"{address}/{name}", wait_until="load")
+        width = page.evaluate("document.scrollingElement.scrollWidth")
+        wide += [f"{name} is {width} px wide"] if width > PHONE["width"] else []
+    assert wide == []
+
+
+def test_the_first_key_leads_past_the_menu(address, tab):
+    page = tab()
+    page.goto(f"{address}/notebooks/06_lrp.html", wait_until="load")
+    page.keyboard.press("Tab")
+    assert "main content" in page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#main-content"
+
+
+def listed(entries):
+    """The files of a table of contents in the order of reading."""
+    for entry in entries:
+        yield entry["file"]
+        yield from listed(entry.get("sections", []))
+
+
+def test_next_leads_through_the_whole_book_in_the_order_of_the_contents(html):
+    contents = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    parts = [part["chapters"] for part in contents["parts"]]
+    expected = ["index", *(name for part in parts for name in listed(part))]
+    path, visited = html / "index.html", []
+    while path:
+        visited.append(path.relative_to(html).with_suffix("").as_posix())
+        text = path.read_text(encoding="utf-8")
+        following = re.search(r'class="right-next"\s+href="([^"]+)"', text)
+        path = (path.parent / following[1]).resolve() if following else None
+    assert visited == expected
+
+
+def test_the_whole_book_prints_into_one_pdf(tmp_path):
+    need_browser()
+    reader = PdfReader(print_book.print_book(where=tmp_path))
+    assert len(reader.pages) > 100
+    text = " ".join(" ".join(page.extract_text().split()) for page in reader.pages)
+    for path in CHAPTERS:
+        title = chapters.read(path).cells[0].source.splitlines()[0].removeprefix("# ")
+        assert title in text

@@ -11,28 +11,13 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from test_colab import pins
 
 from chapters import ROOT
 
 # Which packages bring a module, where that is not to be read off the installed one.
 PROVIDERS = {"cv2": ["opencv-python", "opencv-python-headless"], "dlib": ["dlib-bin"]}
 PYTHONS = ("3.11", "3.12", "3.13")
-# What Google Colab had in August 2026.
-COLAB = {
-    "keras": "3.13.2",
-    "matplotlib": "3.10.0",
-    "numpy": "2.1.3",
-    "pandas": "2.2.3",
-    "pyarrow": "18.1.0",
-    "scikit-image": "0.25.2",
-    "scikit-learn": "1.6.1",
-    "scipy": "1.16.3",
-    "seaborn": "0.13.2",
-    "tensorflow": "2.20.0",
-    "tf-keras": "2.20.1",
-    "tqdm": "4.67.3",
-    "typer": "0.27.1",
-}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 LOCKS = {
@@ -113,7 +98,7 @@ def test_the_lock_has_a_hash_for_everything_and_no_address_or_path(name):
 
 def test_the_library_leaves_colabs_packages_as_they_are():
     for requirement in map(Requirement, PROJECT["dependencies"]):
-        if version := COLAB.get(canonicalize_name(requirement.name)):
+        if version := pins().get(canonicalize_name(requirement.name)):
             assert requirement.specifier.contains(version), requirement
     own_names = {"dlib-bin", "opencv-python"}
     assert not own_names & {Requirement(line).name for line in PROJECT["dependencies"]}

@@ -120,7 +120,7 @@ def test_a_failing_chapter_is_left_as_it_was(tmp_path):
 @pytest.fixture
 def project(tmp_path):
     """A copy of the files that the address goes into, with two executed chapters."""
-    for name in ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md"):
+    for name in ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md", "index.md"):
         shutil.copy(chapters.ROOT / name, tmp_path / name)
     (tmp_path / "notebooks").mkdir()
     for name in ("01_first", "02_face_extraction"):
@@ -150,15 +150,17 @@ def test_the_address_is_written_once_and_taken_out_without_a_trace(project):
     unset = contents(project)
     assert not any(b"colab.research" in text for text in unset.values())
     configure(project, ADDRESS)
-    assert len(set_address.set_address(project)) == 5
+    assert len(set_address.set_address(project)) == 6
     assert set_address.set_address(project) == []
     config = yaml.safe_load((project / "_config.yml").read_text())
     assert config["repository"] == {"url": ADDRESS, "branch": "main"}
     assert config["html"]["use_repository_button"] and config["html"]["extra_footer"]
     assert yaml.safe_load((project / "CITATION.cff").read_text())["repository-code"] == ADDRESS
     assert ADDRESS in (project / "README.md").read_text()
+    link = "(https://colab.research.google.com/github/someone/some-book/blob/main/notebooks/"
+    assert (project / "index.md").read_text().count(link) == 2
     configure(project, "")
-    assert len(set_address.set_address(project)) == 5
+    assert len(set_address.set_address(project)) == 6
     assert contents(project) == unset
 
 
@@ -230,5 +232,5 @@ def test_chapters_that_run_innvestigate_install_it_on_colab():
     ]
     assert tuple(said) == set_address.INNVESTIGATE
     version = (chapters.ROOT / "requirements" / "innvestigate.txt").read_text().split()[0]
-    assert version in set_address.INSTALL_INNVESTIGATE
+    assert version in set_address.INNVESTIGATE_PACKAGE
     assert version in innvestigate.INSTALL

@@ -38,6 +38,26 @@ def copy_sources(notebooks, source, root=chapters.ROOT):
         shutil.copy(Path(notebooks) / chapter.name, source / "notebooks" / chapter.name)
 
 
+def build_pages(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT, *, builder):
+    """Let Sphinx' builder `html` or `singlehtml` write its pages into `where/_build/BUILDER`.
+
+    Raises
+    ------
+    RuntimeError
+        If the build fails or warns.
+    """
+    html = Path(where) / "_build" / builder
+    source = html.parent / "source"
+    copy_sources(notebooks, source, root)
+    shutil.rmtree(html, ignore_errors=True)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
+    command += ["--builder", "custom", "--custom-builder", builder]
+    command += ["--path-output", where, "-W", "-n", "--keep-going", "--all", "-q"]
+    if subprocess.run(list(map(str, command))).returncode:
+        raise RuntimeError("the build failed; what it complains about is printed above")
+    return html
+
+
 def build(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT):
     """Build the HTML into `where/_build/html`.
 
@@ -51,14 +71,7 @@ def build(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT)
     RuntimeError
         If the build fails or warns, or its pages have problems (`pages.problems`).
     """
-    html = Path(where) / "_build" / "html"
-    source = html.parent / "source"
-    copy_sources(notebooks, source, root)
-    shutil.rmtree(html, ignore_errors=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", source]
-    command += ["--path-output", where, "-W", "-n", "--keep-going", "--all", "-q"]
-    if subprocess.run(list(map(str, command))).returncode:
-        raise RuntimeError("the build failed; what it complains about is printed above")
+    html = build_pages(notebooks, where, root, builder="html")
     if found := pages.problems(html):
         raise RuntimeError("the pages have problems:\n  " + "\n  ".join(found))
     return html

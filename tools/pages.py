@@ -58,6 +58,14 @@ def page_paths(html):
     return sorted(p for p in Path(html).rglob("*.html") if "_static" not in p.parts)
 
 
+def weight(path):
+    """How many bytes a page is that the pages do not share: itself and its own pictures."""
+    page = read_page(path)
+    pictures = {source for source, _ in page.images if not urlsplit(source).scheme}
+    sizes = [(path.parent / unquote(urlsplit(source).path)).stat().st_size for source in pictures]
+    return path.stat().st_size + sum(sizes)
+
+
 def problems(html):
     """Everything wrong with the pages under a folder, one line each; an empty list if nothing is.
 

@@ -3,9 +3,10 @@
     make address
 
 The address is one setting, `repository` under `[tool.xaifake]` in pyproject.toml, such as
-"https://github.com/OWNER/NAME". From it come the launch buttons of the pages, the address in
-CITATION.cff, the links in README.md, and at the top of every chapter a link to Colab and the cell
-that installs the library there. While the setting is empty there is none of them.
+"https://github.com/OWNER/NAME". From it come the launch buttons of the pages, the links to Colab on
+the first page, the address in CITATION.cff, the links in README.md, and at the top of every chapter
+a link to Colab and the cell that installs the library there. While the setting is empty there is
+none of them.
 """
 
 import re
@@ -22,8 +23,7 @@ ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
 MORE_PACKAGES = {"02_face_extraction": ["face_recognition_models"]}
 # iNNvestigate's metadata forbids today's versions, on which it runs.
 INNVESTIGATE = ("06_lrp", "08_perturbations")
-INSTALL_INNVESTIGATE = """
-    %pip install --quiet --no-deps --ignore-requires-python innvestigate==2.1.2"""
+INNVESTIGATE_PACKAGE = "--no-deps --ignore-requires-python innvestigate==2.1.2"
 
 # The first line goes on with the section html, which stands above the mark.
 CONFIG = """\
@@ -46,12 +46,23 @@ COLAB_LINK = (
     "[Open this chapter in Colab]"
     "(https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{chapter})"
 )
-COLAB_CELL = """\
-# On Colab this installs the book's library; anywhere else it does nothing.
-import sys
+INDEX = """\
+Run a chapter on Colab: it opens in your browser, and its first cell installs what is missing.
 
-if "google.colab" in sys.modules:
-    %pip install --quiet {packages}"""
+{links}
+"""
+INDEX_LINK = (
+    "- [{title}](https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{chapter})"
+)
+COLAB_CELL = """\
+# On Colab this installs what is missing; anywhere else it does nothing.
+import sys
+from importlib.util import find_spec
+
+if "google.colab" in sys.modules:"""
+COLAB_INSTALL = """
+    if not find_spec("{module}"):
+        %pip install --quiet {package}"""
 
 
 def read_address(root=chapters.ROOT):
@@ -88,10 +99,12 @@ def outdated(root=chapters.ROOT):
         "name": address.removeprefix("https://github.com/"),
         "first": notebooks[0].name if notebooks else "",
     }
+    names["links"] = "\n".join(_index_link(path, names) for path in notebooks)
     texts = {
         root / "_config.yml": _between(root / "_config.yml", CONFIG, names, "# {}address"),
         root / "CITATION.cff": _between(root / "CITATION.cff", CITATION, names, "# {}address"),
         root / "README.md": _between(root / "README.md", README, names, "<!-- {}address -->"),
+        root / "index.md": _between(root / "index.md", INDEX, names, "<!-- {}address -->"),
     }
     texts |= {path: _in_notebook(path, names) for path in notebooks}
     return {path: text for path, text in texts.items() if text != path.read_text("utf-8")}
@@ -135,17 +148,26 @@ def _in_notebook(path, names):
     return chapters.as_text(notebook)
 
 
+def _index_link(path, names):
+    """The line of the first page that opens a chapter in Colab."""
+    title = chapters.read(path).cells[0].source.splitlines()[0].removeprefix("# ")
+    return INDEX_LINK.format(**names, title=title, chapter=path.name)
+
+
 def _colab_cells(path, names):
-    """The link to Colab and the cell that installs the library there."""
-    packages = [f'"xaifake @ git+{names["address"]}@{BRANCH}"', *MORE_PACKAGES.get(path.stem, [])]
+    """The link to Colab and the cell that installs there what Colab has not."""
+    missing = {"xaifake": f'"xaifake @ git+{names["address"]}@{BRANCH}"'}
+    missing |= {name: name for name in MORE_PACKAGES.get(path.stem, [])}
+    if path.stem in INNVESTIGATE:
+        missing["innvestigate"] = INNVESTIGATE_PACKAGE
     link = nbformat.v4.new_markdown_cell(
         COLAB_LINK.format(**names, chapter=path.name),
         id="colab-link",
         metadata={"tags": ["colab"]},
     )
-    more = INSTALL_INNVESTIGATE if path.stem in INNVESTIGATE else ""
+    installs = [COLAB_INSTALL.format(module=name, package=p) for name, p in missing.items()]
     install = nbformat.v4.new_code_cell(
-        COLAB_CELL.format(packages=" ".join(packages)) + more,
+        COLAB_CELL + "".join(installs),
         id="colab-install",
         metadata={"tags": ["colab", "remove-cell"]},
     )

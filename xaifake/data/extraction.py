@@ -353,6 +353,10 @@ def spaced_frames(count, wanted):
     return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
 
 
+# Text in a header need not be UTF-8. From PyAV 19 on it is always read; before, on request.
+_ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 @contextmanager
 def _opened(path):
     """Open a video and yield its container and stream, or raise `Unreadable`."""
@@ -362,7 +366,7 @@ def _opened(path):
         raise Unreadable("empty file")
     try:
         # The format is named, so that no other one is guessed from what is in the file.
-        container = av.open(path, format="mp4", metadata_errors="replace")
+        container = av.open(path, format="mp4", **_ODD_METADATA)
     except (av.FFmpegError, OSError):
         raise Unreadable("not a video, or its header is damaged") from None
     with container:
