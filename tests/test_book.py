@@ -237,6 +237,58 @@ def test_the_first_key_leads_past_the_menu(address, tab):
     assert page.evaluate("location.hash") == "#main-content"
 
 
+def test_a_chapter_shows_its_picture_in_the_first_screen(address, tab):
+    page = tab()
+    for path in CHAPTERS:
+        page.goto(f"{address}/notebooks/{path.stem}.html", wait_until="load")
+        box = page.locator(".opener img").bounding_box()
+        assert box["y"] + box["height"] < LAPTOP["height"] and box["height"] > 100, path.stem
+
+
+def test_every_picture_of_a_chapter_is_a_captioned_and_numbered_figure(html):
+    numbers = []
+    for path in CHAPTERS:
+        cells = chapters.read(path).cells
+        pictures = sum("image/png" in str(cell.get("outputs", "")) for cell in cells)
+        text = (html / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        found = re.findall(r'<span class="caption-number">Figure (\d+) </span>', text)
+        assert len(found) == pictures, path.stem
+        numbers += map(int, found)
+    assert numbers == sorted(set(numbers)) and len(numbers) > 60
+
+
+def test_a_term_shows_its_definition_when_focused(address, tab):
+    page = tab(viewport=PHONE)
+    page.goto(f"{address}/book/intro.html", wait_until="load")
+    term = page.locator("a.term-link").first
+    term.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")  # focus by the keyboard is what :focus-visible means
+    card = "getComputedStyle(document.querySelector('a.term-link'), '::after')"
+    assert len(page.evaluate(f"{card}.content")) > 40
+    assert term.get_attribute("aria-description") in page.evaluate(f"{card}.content")
+    assert float(page.evaluate(f"{card}.width").removesuffix("px")) <= PHONE["width"]
+
+
+def test_from_a_chapter_to_the_code_behind_a_figure_in_two_clicks(address, tab):
+    page = tab()
+    page.goto(f"{address}/notebooks/06_lrp.html", wait_until="load")
+    page.locator("a.sphinx-codeautolink-a", has_text="show_gallery").first.click()
+    entry = page.locator("dt", has=page.locator(":target")).or_(page.locator("dt:target"))
+    entry.get_by_text("[source]").click()
+    assert "_modules/xaifake/show/maps.html#show_gallery" in page.url
+    assert "def show_gallery" in " ".join(page.locator("body").inner_text().split())
+
+
+def test_every_chapter_links_its_code_to_the_reference_and_is_linked_back(html):
+    back = "".join(path.read_text(encoding="utf-8") for path in (html / "book/api").glob("*.html"))
+    for path in CHAPTERS:
+        page = html / "notebooks" / f"{path.stem}.html"
+        ours = page.read_text(encoding="utf-8").count('"sphinx-codeautolink-a" href="../book/api/')
+        assert ours > 5, path.stem
+        assert f'href="../../notebooks/{path.stem}.html"' in back
+
+
 def listed(entries):
     """The files of a table of contents in the order of reading."""
     for entry in entries:
