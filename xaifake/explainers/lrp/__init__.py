@@ -1,11 +1,18 @@
 """Layer-wise Relevance Propagation, right for batch norm and separable convolutions (06_lrp).
 
 `canonise` folds batch norms away; the rules can be combined, layer by layer, for the method "lrp"
-of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way.
+of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way, and `relevance_at`
+draws it there.
 """
 
 from xaifake.explainers.lrp.canonise import canonise
-from xaifake.explainers.lrp.methods import METHODS, RULES, explain_lrp, relevance_by_layer
+from xaifake.explainers.lrp.methods import (
+    METHODS,
+    RULES,
+    explain_lrp,
+    relevance_at,
+    relevance_by_layer,
+)
 from xaifake.explainers.lrp.rules import (
     AlphaBeta,
     Bounded,
@@ -28,5 +35,6 @@ __all__ = [
     "ZPlusFast",
     "canonise",
     "explain_lrp",
+    "relevance_at",
     "relevance_by_layer",
 ]

@@ -155,14 +155,7 @@ def relevance_by_layer(
         without signs; `bias`, `stabiliser`, `one_sided` (spent at this layer) and
         `one_sided_outputs`, as in `explain_lrp`; `whole`, whether all relevance passes this layer.
     """
-    if method not in METHODS:
-        raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
-    question = ask(model, images, target, value_range)
-    rule, settings = METHODS[method].split(options)
-    known = [*METHODS[method].own, *list(inspect.signature(compile_network).parameters)[2:]]
-    if unknown := [name for name in options if name not in known]:
-        raise UserError(f"There is no option {unknown[0]!r} here: {method} has {', '.join(known)}.")
-    network = compile_network(question, rule, **settings)
+    question, network = _question_and_network(model, images, method, target, value_range, options)
     layers = [step.node for step in network.steps]
     tables = []
     for first in batches(len(question.images), batch_size):
@@ -176,6 +169,53 @@ def relevance_by_layer(
         table["whole"] = table.layer.isin(bottlenecks(network.steps))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def relevance_at(model, images, method, layers, target="fake", value_range=RANGE, **options):
+    """Draw the relevance where it stands on its way: maps of inner layers.
+
+    Parameters
+    ----------
+    model, images, target, value_range
+        As in `xaifake.explain`.
+    method : str
+        One of LRP's.
+    layers : sequence of str
+        Names of the folded network's layers with outputs (N, H, W, C), as in `relevance_by_layer`;
+        "input" is the picture.
+    **options
+        The method's own.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float32, (N, H, W)
+        Relevance of the layer's outputs, summed over the channels, by layer.
+
+    Raises
+    ------
+    UserError
+        If the network has no such layer, or its outputs are no maps.
+    """
+    question, network = _question_and_network(model, images, method, target, value_range, options)
+    known = {step.node.name for step in network.steps if len(step.node.output.shape) == 4}
+    if unknown := [name for name in layers if name not in known | {"input"}]:
+        raise UserError(
+            f"{unknown[0]!r} is no layer of the folded network that has maps: give some of "
+            f"input, {', '.join(sorted(known))}."
+        )
+    return network.explain_at(question.images, question.index, layers)
+
+
+def _question_and_network(model, images, method, target, value_range, options):
+    """What is asked, and the network that answers by one of LRP's methods."""
+    if method not in METHODS:
+        raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
+    question = ask(model, images, target, value_range)
+    rule, settings = METHODS[method].split(options)
+    known = [*METHODS[method].own, *list(inspect.signature(compile_network).parameters)[2:]]
+    if unknown := [name for name in options if name not in known]:
+        raise UserError(f"There is no option {unknown[0]!r} here: {method} has {', '.join(known)}.")
+    return question, compile_network(question, rule, **settings)
 
 
 def compile_network(

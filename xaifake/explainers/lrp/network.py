@@ -248,6 +248,25 @@ class Network:
         relevance, logit, trace = self._trace(*case)
         return relevance.numpy(), logit.numpy(), {k: part.numpy() for k, part in trace.items()}
 
+    def explain_at(self, images, index, names):
+        """Return the relevance of some layers' outputs, summed over the channels.
+
+        Parameters
+        ----------
+        images, index
+            As for `explain`.
+        names : collection of str
+            Layers with outputs of shape (N, H, W, C); "input" is the picture's.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray, (N, H, W)
+        """
+        maps = _Maps({self.steps[0].node.name if name == "input" else name for name in names})
+        *_, trace = self._pass_through(self._tensor(images), index, self.weights, maps)
+        trace.found["input"] = trace.found.get(self.steps[0].node.name)
+        return {name: trace.found[name].numpy() for name in names}
+
     def _explain(self, images, index, weights):
         relevance, logit, _ = self._pass_through(images, index, weights, _Nothing())
         return relevance, logit
@@ -338,6 +357,17 @@ class _Nothing:
 
     def spent(self, name, spent, relevance):
         pass
+
+
+class _Maps(_Nothing):
+    """Keeps the maps of some layers."""
+
+    def __init__(self, names):
+        self.names, self.found = names, {}
+
+    def arrived(self, name, relevance):
+        if name in self.names:
+            self.found[name] = tf.reduce_sum(relevance, axis=-1)
 
 
 class _Trace:
