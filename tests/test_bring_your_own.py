@@ -1,12 +1,9 @@
 """The page about other detectors: its code runs, from top to bottom, as a reader would run it."""
 
-import subprocess
-import sys
-
 import pytest
 
 from chapters import ROOT
-from page_code import python_blocks, script
+from page_code import python_blocks, run
 
 PAGE = ROOT / "book" / "bring_your_own.md"
 
@@ -14,10 +11,7 @@ PAGE = ROOT / "book" / "bring_your_own.md"
 def test_the_code_of_the_page_runs(tmp_path):
     blocks = python_blocks(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 8
-    (tmp_path / "page.py").write_text(script(blocks), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600
-    )
+    done = run(blocks, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "answers 'fake' or 'real'" in done.stdout or "has 2 logits" in done.stdout
 

@@ -76,6 +76,36 @@ def test_chapter_begins_with_its_title(path):
     assert first.cell_type == "markdown" and first.source.startswith("# ")
 
 
+# What every chapter's first cell and its summary hold, as the line begins.
+OPENING = (r"\*\*After this chapter you can\*\*", r"\*\*You need\*\*")
+OPENING += (r".*\*\*Time\*\*:[^.]*minutes? to\s+read",)
+CLOSING = (r"\*\*What .*(shows?|gives)\.\*\*", r"\*\*What .*cannot (show|give)\.\*\*")
+CLOSING += (r"\*\*When to use .*\.\*\*", r"\*\*Software\.\*\*", r"\*\*References\.\*\*")
+
+
+def missing_from_the_frame(notebook, stem):
+    """What a chapter lacks at its beginning and its end."""
+    first, last = notebook.cells[0].source, notebook.cells[-1].source
+    summary = last.partition("## Summary\n")[2]
+    found = [part for part in OPENING if not re.search(f"^{part}", first, re.MULTILINE)]
+    found += [part for part in CLOSING if not re.search(f"^{part}", summary, re.MULTILINE)]
+    exercises = f"(../book/exercises/{stem}.md)"
+    return found + ([] if exercises in summary else [exercises])
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_says_at_first_what_one_can_do_and_at_last_what_it_showed(path):
+    assert missing_from_the_frame(chapters.read(path), path.stem) == []
+
+
+@pytest.mark.parametrize("part", ["After this chapter", "Time", "cannot", "Software", "exercises/"])
+def test_a_missing_part_of_the_frame_is_noticed(part):
+    notebook = chapters.read(CHAPTERS[4])
+    for cell in (notebook.cells[0], notebook.cells[-1]):
+        cell.source = cell.source.replace(part, "")
+    assert len(missing_from_the_frame(notebook, CHAPTERS[4].stem)) == 1
+
+
 def test_the_contents_list_every_chapter_in_order():
     contents = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
     files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]

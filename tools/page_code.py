@@ -1,6 +1,8 @@
 """The Python code on a page in Markdown, as one program that says which of its blocks failed."""
 
 import re
+import subprocess
+import sys
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # What the program needs around it: no window for figures, no chatter.
@@ -31,3 +33,15 @@ def script(blocks):
         for number, block in enumerate(blocks, start=1)
     ]
     return PREPARE + "".join(parts)
+
+
+def run(blocks, folder):
+    """Run blocks in order in a fresh process, whose working directory is `folder`.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+    """
+    # As a command and not as a file, which worker processes would import, and so run it again.
+    command = [sys.executable, "-c", script(blocks)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)

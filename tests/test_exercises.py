@@ -1,0 +1,104 @@
+"""The exercise pages: complete, and their code runs from top to bottom."""
+
+import re
+
+import pytest
+import yaml
+
+import chapters
+from page_code import python_blocks, run
+
+CHAPTERS = [path.stem for path in chapters.chapter_paths()]
+FOLDER = chapters.ROOT / "book" / "exercises"
+EXERCISE = re.compile(r"^## Exercise (\d+): (.+)$", re.MULTILINE)
+ANSWER = re.compile(
+    r"<details>\n<summary>(?P<title>.+?)</summary>\n\n(?P<text>.*?)\n\n</details>", re.DOTALL
+)
+QUESTION = re.compile(r"^\*\*(\d+)\. .+?\*\*$", re.MULTILINE | re.DOTALL)
+CHECKER = re.compile(r"^from xaifake\.exercises\.\w+ import check_\w+", re.MULTILINE)
+
+
+def page_faults(text):
+    """Everything that a page lacks or has too much, one line each."""
+    found = []
+    answers = {a["title"]: a["text"] for a in ANSWER.finditer(text)}
+    if not text.count("<details>") == text.count("</details>") == len(answers):
+        found.append("a <details> that is not closed, has no summary or no blank lines around it")
+    exercises = [int(number) for number, _ in EXERCISE.findall(text)]
+    if len(exercises) < 3 or exercises != list(range(1, len(exercises) + 1)):
+        found.append(f"exercises {exercises}, expected three or more, counted from 1")
+    for number in exercises:
+        solution = answers.get(f"Solution to exercise {number}", "")
+        if not python_blocks(solution):
+            found.append(f"exercise {number} has no solution with code")
+    questions = [int(number) for number in QUESTION.findall(text)]
+    if len(questions) < 5 or questions != list(range(1, len(questions) + 1)):
+        found.append(f"questions {questions}, expected five or more, counted from 1")
+    for number in questions:
+        answer = answers.get(f"Answer to question {number}", "")
+        if not re.match(r"\*\*[A-D]\.\*\*", answer) or len(answer.split()) < 15:
+            found.append(f"question {number} has no explained answer")
+        asked = text.partition(f"\n**{number}. ")[2].partition("<details>")[0]
+        if not all(f"\n- {letter}. " in asked for letter in "ABC"):
+            found.append(f"question {number} has no options A, B and C")
+    return found
+
+
+def read(stem):
+    return (FOLDER / f"{stem}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_chapter_has_exercises_and_questions(stem):
+    assert page_faults(read(stem)) == []
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_the_code_of_the_solutions_runs(stem, tmp_path):
+    done = run(python_blocks(read(stem)), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_every_part_has_an_exercise_with_a_checker():
+    contents = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    for part in contents["parts"]:
+        stems = [entry["file"].removeprefix("notebooks/") for entry in part["chapters"]]
+        pages = [read(stem) for stem in stems if stem in CHAPTERS]
+        assert not pages or any(CHECKER.search(page) for page in pages), part["caption"]
+
+
+def _no_answer(text):
+    return text.replace("<summary>Answer to question 2</summary>", "<summary>Answer</summary>")
+
+
+def _no_solution(text):
+    return text.replace("Solution to exercise 3", "Solution")
+
+
+def _open_details(text):
+    return text.replace("</details>", "", 1)
+
+
+def _bare_answer(text):
+    return re.sub(r"(Answer to question 1</summary>\n\n).*?(\n\n</details>)", r"\1**B.**\2", text)
+
+
+def _two_exercises(text):
+    return text.replace("## Exercise 3: ", "## ")
+
+
+def _no_options(text):
+    return text.replace("\n- C. ", "\n- ")
+
+
+@pytest.mark.parametrize(
+    "plant", [_no_answer, _no_solution, _open_details, _bare_answer, _two_exercises, _no_options]
+)
+def test_a_planted_fault_of_a_page_is_found(plant):
+    text = read(CHAPTERS[0])
+    assert plant(text) != text and page_faults(plant(text))
+
+
+def test_a_failing_block_is_named(tmp_path):
+    done = run(["a = 1", "b = a + 1\nassert b == 3"], tmp_path)
+    assert done.returncode and "block 2 of the page" in done.stderr and "line 2" in done.stderr
