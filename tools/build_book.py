@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import chapters
+import make_interactive
 import pages
 
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
@@ -36,6 +37,7 @@ def copy_sources(notebooks, source, root=chapters.ROOT):
             shutil.copy(root / name, source / name)
     for chapter in chapters.chapter_paths(root / "notebooks"):
         shutil.copy(Path(notebooks) / chapter.name, source / "notebooks" / chapter.name)
+    make_interactive.render(source / "book" / "interactive")
 
 
 def build_pages(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT, *, builder):
