@@ -78,7 +78,7 @@ def test_chapter_begins_with_its_title(path):
 
 # What every chapter's first cell and its summary hold, as the line begins.
 OPENING = (r"\*\*After this chapter you can\*\*", r"\*\*You need\*\*")
-OPENING += (r".*\*\*Time\*\*:[^.]*minutes? to\s+read",)
+OPENING += (r".*\*\*Time\*\*:[^.]*minutes?\s+to\s+read",)
 CLOSING = (r"\*\*What .*(shows?|gives)\.\*\*", r"\*\*What .*cannot (show|give)\.\*\*")
 CLOSING += (r"\*\*When to use .*\.\*\*", r"\*\*Software\.\*\*", r"\*\*References\.\*\*")
 
