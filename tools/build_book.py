@@ -15,6 +15,7 @@ from pathlib import Path
 
 import chapters
 import make_interactive
+import make_slides
 import pages
 
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
@@ -74,6 +75,7 @@ def build(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT)
         If the build fails or warns, or its pages have problems (`pages.problems`).
     """
     html = build_pages(notebooks, where, root, builder="html")
+    make_slides.make(html, notebooks)
     if found := pages.problems(html):
         raise RuntimeError("the pages have problems:\n  " + "\n  ".join(found))
     return html
