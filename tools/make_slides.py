@@ -48,7 +48,8 @@ section {{ min-height: 100vh; padding: 1.5rem 5vw 4.5rem; display: flex; flex-di
 .live section.shown {{ display: flex }}
 h1, h2 {{ line-height: 1.15; margin: 0 0 1rem }}
 figure {{ margin: 0; text-align: center }}
-img {{ max-width: 100%; max-height: 66vh; background: #fff; padding: .5rem; border-radius: .3rem }}
+img {{ width: auto; height: auto; max-width: 100%; max-height: 66vh; background: #fff;
+  padding: .5rem; border-radius: .3rem }}
 figcaption {{ font-size: .95rem; text-align: left; max-width: 70rem; margin: .5rem auto 0 }}
 aside {{ border-left: .25rem solid var(--line); margin-top: 1rem; padding-left: 1rem;
   font-size: 1rem; display: none }}
