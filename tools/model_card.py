@@ -67,7 +67,7 @@ def _training(cards):
         ("batch-norm statistics kept", *kept),
         ("validation AUC at the end", *(f"{card['log'][-1]['val_auc']:.3f}" for card in cards)),
     ]
-    return _table(["", "1.3x", "2.0x"], rows)
+    return _table(["setting", "1.3x", "2.0x"], rows)
 
 
 def _interval(row):
@@ -80,13 +80,13 @@ def _scores(tables):
     levels = [(level, table) for table in tables for level in ("frame", "video")]
     columns = [{r["score"]: r for r in t if r["level"] == level} for level, t in levels]
     rows = [(NAMES[score], *(_interval(c[score]) for c in columns)) for score in columns[0]]
-    return _table(["", "1.3x, frames", "1.3x, clips", "2.0x, frames", "2.0x, clips"], rows)
+    return _table(["score", "1.3x, frames", "1.3x, clips", "2.0x, frames", "2.0x, clips"], rows)
 
 
 def _intervals(tables):
     columns = [{row["score"]: row for row in table} for table in tables]
     rows = [(NAMES[score], *(_interval(c[score]) for c in columns)) for score in columns[0]]
-    return _table(["", "1.3x", "2.0x"], rows)
+    return _table(["score", "1.3x", "2.0x"], rows)
 
 
 def _recall(tables):
@@ -96,7 +96,7 @@ def _recall(tables):
         + [f"{row['recall_frames']:.3f}" for row in (a, b)]
         for a, b in zip(*tables, strict=True)
     ]
-    return _table(["", "clips", "1.3x", "2.0x"], rows)
+    return _table(["fakes", "clips", "1.3x", "2.0x"], rows)
 
 
 def _blurred(tables):
