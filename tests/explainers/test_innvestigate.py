@@ -200,7 +200,7 @@ def test_a_batch_equals_its_pictures_one_by_one(network, images):
         options = INNVESTIGATE_OPTIONS.get(method, {})
         together = run(network, images, method, **options)
         single = [run(network, image[None], method, **options)[0] for image in images]
-        assert_close(np.stack(single), together, 1e-5)
+        assert_close(np.stack(single), together, 1e-4)  # sums in another order
 
 
 def test_smoothgrad_is_seeded(network, images):
