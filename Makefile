@@ -36,7 +36,8 @@ $(PACKAGES): $(LOCK)
 	echo "Making .venv with $$($$python --version); this takes some minutes."; \
 	$$python -m venv --clear .venv
 	@if command -v uv >/dev/null; then \
-		uv pip install --python $(BIN)/python --require-hashes -r requirements/requirements.txt; \
+		uv pip install --python $(BIN)/python --compile-bytecode --require-hashes \
+			-r requirements/requirements.txt; \
 	else \
 		$(PIP) install --require-hashes -r requirements/requirements.txt; \
 	fi

@@ -96,7 +96,8 @@ class Runtime:
     def __init__(self, folder):
         self.folder, self.python = folder, folder / "bin" / "python"
         run(UV, "venv", "--quiet", "--seed", "--no-project", "--python", find_python(), folder)
-        run(UV, "pip", "install", "--quiet", "--python", self.python, "--requirements", PINS)
+        install = [UV, "pip", "install", "--quiet", "--compile-bytecode"]  # as pip does
+        run(*install, "--python", self.python, "--requirements", PINS)
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         self.packages = Path(run(self.python, "-c", code).strip())
         module = self.packages / "google" / "colab"
