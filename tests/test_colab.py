@@ -96,8 +96,7 @@ class Runtime:
     def __init__(self, folder):
         self.folder, self.python = folder, folder / "bin" / "python"
         run(UV, "venv", "--quiet", "--seed", "--no-project", "--python", find_python(), folder)
-        install = [UV, "pip", "install", "--quiet", "--compile-bytecode"]  # as pip does
-        run(*install, "--python", self.python, "--requirements", PINS)
+        run(UV, "pip", "install", "--quiet", "--python", self.python, "--requirements", PINS)
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         self.packages = Path(run(self.python, "-c", code).strip())
         module = self.packages / "google" / "colab"
@@ -153,6 +152,7 @@ def test_chapter_runs_on_colab_by_its_own_first_cell(
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # GitHub is this folder
     monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{repository.as_uri()}.insteadOf")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", set_address.read_address(repository))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # TensorFlow is compiled once
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setenv("XAIFAKE_CACHE", str(tmp_path / "cache"))
     values = run_chapters.read_profile("smoke")[path.stem]

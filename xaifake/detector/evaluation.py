@@ -375,8 +375,9 @@ def sample_found_fakes(model, faces, count=50, seed=0):
     UserError
         If the detector finds none.
     """
-    found = (faces.labels == 1) & (predict_logits(model, faces.images) > 0)
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(found))
+    fakes = np.flatnonzero(faces.labels == 1)
+    found = fakes[predict_logits(model, faces.images[fakes]) > 0] if len(fakes) else fakes
+    rows = np.random.default_rng(seed).permutation(found)
     table = faces.table.reset_index(drop=True).iloc[rows].drop_duplicates("video")
     whole = _regions(table) == "whole"
     parts = [part for part in (table[whole], table[~whole]) if len(part)]
