@@ -6,6 +6,10 @@ import hypothesis
 import pytest
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Threads of one worker that wait for a core of another's cost a seventh of the time.
+    share = max(1, (os.cpu_count() or 1) // workers)
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
 
 # The same examples in every run, and no failure because a machine is slow.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -147,16 +147,35 @@ def names(html):
     return [path.relative_to(html).as_posix() for path in pages.page_paths(html)]
 
 
-def test_every_page_opens_without_errors_or_outside_requests(names, address, tab):
-    faults, page = [], tab()
+@pytest.fixture(scope="module")
+def faults(names, ours, address, browser):
+    """What is wrong with the pages, by kind; each is opened once, since that takes longest."""
+    found = {"opening": [], "axe": [], "dark": [], "phone": []}
+    opening = found["opening"]
+    page = browser.new_page(viewport=LAPTOP, color_scheme="light")
     page.route(lambda url: not url.startswith(address), lambda route: route.abort())
-    page.on("request", lambda r: faults.append(f"asks for {r.url}") if outside(r.url) else None)
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: opening.append(f"asks for {r.url}") if outside(r.url) else None)
+    page.on("console", lambda m: opening.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: opening.append(str(error)))
     for name in names:
         page.goto(f"{address}/{name}", wait_until="load")
-        faults += [] if page.title() else [f"{name}: no title"]
-    assert [fault for fault in faults if THEMES_OWN_ERROR not in fault] == []
+        opening += [] if page.title() else [f"{name}: no title"]
+        if name in ours:
+            found["axe"] += axe_faults(page, name)
+            page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+            page.wait_for_selector("html[data-theme=dark]")
+            found["dark"] += axe_faults(page, name, {"runOnly": ["color-contrast"]})
+            page.emulate_media(color_scheme="light")
+        page.set_viewport_size(PHONE)
+        width = page.evaluate("document.scrollingElement.scrollWidth")
+        found["phone"] += [f"{name} is {width} px wide"] if width > PHONE["width"] else []
+        page.set_viewport_size(LAPTOP)
+    page.close()
+    return found
+
+
+def test_every_page_opens_without_errors_or_outside_requests(faults):
+    assert [fault for fault in faults["opening"] if THEMES_OWN_ERROR not in fault] == []
 
 
 def outside(url):
@@ -198,20 +217,12 @@ def ours(names):
     return [name for name in names if not name.startswith(made) or name in for_all]
 
 
-def test_axe_finds_only_what_is_not_ours(ours, address, tab):
-    page, faults = tab(color_scheme="light"), []
-    for name in ours:
-        page.goto(f"{address}/{name}", wait_until="load")
-        faults += axe_faults(page, name)
-    assert faults == []
+def test_axe_finds_only_what_is_not_ours(faults):
+    assert faults["axe"] == []
 
 
-def test_dark_mode_is_legible(ours, address, tab):
-    page, faults = tab(color_scheme="dark"), []
-    for name in ours:
-        page.goto(f"{address}/{name}", wait_until="load")
-        faults += axe_faults(page, name, {"runOnly": ["color-contrast"]})
-    assert faults == []
+def test_dark_mode_is_legible(faults):
+    assert faults["dark"] == []
 
 
 def test_axe_notices_a_planted_fault(address, tab):
@@ -225,13 +236,8 @@ def test_axe_notices_a_planted_fault(address, tab):
     assert {"image-alt", "color-contrast"} <= rules
 
 
-def test_every_page_fits_a_phone(names, address, tab):
-    page, wide = tab(viewport=PHONE), []
-    for name in names:
-        page.goto(f"{address}/{name}", wait_until="load")
-        width = page.evaluate("document.scrollingElement.scrollWidth")
-        wide += [f"{name} is {width} px wide"] if width > PHONE["width"] else []
-    assert wide == []
+def test_every_page_fits_a_phone(faults):
+    assert faults["phone"] == []
 
 
 def test_the_first_key_leads_past_the_menu(address, tab):
