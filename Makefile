@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 LOCK := requirements/requirements.txt requirements/innvestigate.txt
 
 export TF_CPP_MIN_LOG_LEVEL := 3
+# Images for containers often set it: every process would then compile TensorFlow anew, for 15 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: book html pdf test env smoke lab refresh lock address clean
 
@@ -36,8 +38,7 @@ $(PACKAGES): $(LOCK)
 	echo "Making .venv with $$($$python --version); this takes some minutes."; \
 	$$python -m venv --clear .venv
 	@if command -v uv >/dev/null; then \
-		uv pip install --python $(BIN)/python --compile-bytecode --require-hashes \
-			-r requirements/requirements.txt; \
+		uv pip install --python $(BIN)/python --require-hashes -r requirements/requirements.txt; \
 	else \
 		$(PIP) install --require-hashes -r requirements/requirements.txt; \
 	fi

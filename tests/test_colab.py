@@ -152,7 +152,6 @@ def test_chapter_runs_on_colab_by_its_own_first_cell(
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")  # GitHub is this folder
     monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{repository.as_uri()}.insteadOf")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", set_address.read_address(repository))
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # TensorFlow is compiled once
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setenv("XAIFAKE_CACHE", str(tmp_path / "cache"))
     values = run_chapters.read_profile("smoke")[path.stem]
