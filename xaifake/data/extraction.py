@@ -13,6 +13,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from itertools import tee
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 
 from xaifake.data.dataset import BOX, SQUARE, read_manifest
 from xaifake.data.faces import (
+    FULL_SEARCH_EVERY,
     FaceFinder,
     cut_mask,
     cut_square,
@@ -34,6 +36,7 @@ from xaifake.errors import UserError
 from xaifake.progress import progress_bar
 
 FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
+LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
 _FROM_CATALOGUE = ("label", "target", "source", "scene", "split", "kind", "region", "parent")
 _MEASURED = pa.schema(
     [("video", pa.string()), ("frame", pa.int32()), ("scale", pa.float64())]
@@ -64,6 +67,7 @@ def extract_faces(
     twins=False,
     size=128,
     smallest=120,
+    full_search=False,
     workers=None,
     progress=True,
 ):
@@ -95,6 +99,10 @@ def extract_faces(
         Side of the crops, in pixels.
     smallest : int
         Least side of a square, in pixels of the frame.
+    full_search : bool
+        Search every frame whole. If not, a face is followed from frame to frame (see
+        `xaifake.data.faces.FaceFinder.follow`), and frames are searched whole at least every 2
+        seconds of the video.
     workers : int, optional
         Processes; as many as there are processors if not given.
     progress : bool
@@ -106,7 +114,8 @@ def extract_faces(
         The manifest, as `xaifake.data.dataset.read_manifest` reads it from ``out``; its
         ``attrs["not_read"]`` lists the videos without faces as ``{"video", "reason"}``.
     """
-    settings = _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest)
+    _check_catalogue(catalogue)
+    settings = _checked_settings(scales, frames_per_video, twins, size, smallest, full_search)
     out = Path(out)
     _claim(out, settings)
     rows = _records(catalogue)
@@ -131,7 +140,7 @@ def extract_faces(
     return manifest
 
 
-def _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest):
+def _check_catalogue(catalogue):
     if "split" not in catalogue or catalogue["split"].isna().any():
         raise UserError(
             "Every video needs a split before its faces are cut: call split_by_person(catalogue, "
@@ -139,6 +148,9 @@ def _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest
         )
     if not len(catalogue) or catalogue.video.duplicated().any():
         raise UserError("The catalogue must hold at least one video, and each video only once.")
+
+
+def _checked_settings(scales, frames_per_video, twins, size, smallest, full_search):
     if set(frames_per_video) != {"real", "fake"} or min(frames_per_video.values()) < 1:
         raise UserError(
             f"frames_per_video is {frames_per_video}; expected a number of frames, at least 1, "
@@ -153,6 +165,7 @@ def _checked_settings(catalogue, scales, frames_per_video, twins, size, smallest
         "twins": bool(twins),
         "size": int(size),
         "smallest": int(smallest),
+        "full_search": bool(full_search),
     }
 
 
@@ -283,25 +296,33 @@ def _do_video(job):
 
 def _video_rows(job, settings, stop, finder):
     kind = "fake" if job["label"] else "real"
-    wanted = spaced_frames(count_frames(job["path"]), settings["frames_per_video"][kind])
-    video = read_frames(job["path"], wanted)
+    count, seconds = count_frames(job["path"]), duration(job["path"])
+    wanted = spaced_frames(count, settings["frames_per_video"][kind])
+    frames, ahead = tee(read_frames(job["path"], wanted))
+    found = finder.follow(ahead, 1 if settings["full_search"] else _search_every(wanted, seconds))
     beside = {
         name: _named(name, read_frames(job[name], wanted, gray=name == "mask"))
         for name in ("mask", "twin")
         if name in job
     }
     rows = []
-    for number in wanted:
+    for number, frame, faces in zip(wanted, frames, found):
         if stop.is_set():
             raise Unreadable("stopped")  # by Ctrl-C: nobody reads this
-        frame = next(video)
         extra = {name: next(frames) for name, frames in beside.items()}
         for name, picture in extra.items():
             if picture.shape[:2] != frame.shape[:2]:
                 raise Unreadable(f"{name}: {_shape(picture)}, the video {_shape(frame)}")
-        rows += _frame_rows(job["video"], number, frame, extra, settings, finder)
-    next(video, None)  # reads on to the end, so that a truncated video gives no faces
+        rows += _frame_rows(job["video"], number, frame, faces, extra, settings)
+    next(frames, None)  # reads on to the end, so that a truncated video gives no faces
     return rows
+
+
+def _search_every(wanted, seconds):
+    """Return how many of the frames come from one that is searched whole to the next."""
+    if not seconds:
+        return 1
+    return max(1, min(FULL_SEARCH_EVERY, int(LONGEST_UNSEARCHED * len(wanted) / seconds)))
 
 
 def _shape(picture):
@@ -315,9 +336,8 @@ def _named(name, frames):
         raise Unreadable(f"{name}: {reason}") from None
 
 
-def _frame_rows(video, number, frame, extra, settings, finder):
+def _frame_rows(video, number, frame, faces, extra, settings):
     """Return the rows of one frame, one a scale, from one detection."""
-    faces = finder.find(frame)
     where = {"video": video, "frame": number}
     if len(faces) != 1:
         reason = "several_faces" if faces else "no_face"
@@ -386,6 +406,12 @@ def count_frames(path):
     if not count:
         raise Unreadable("holds no frames")
     return count
+
+
+def duration(path):
+    """Return how long a video is, in seconds, as its header says; 0 if it does not."""
+    with _opened(path) as (_, stream):
+        return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def read_frames(path, wanted, gray=False):

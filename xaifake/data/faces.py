@@ -9,14 +9,18 @@ Images are RGB everywhere; OpenCV's BGR does not leave this module.
 
 import importlib.util
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from xaifake.data.pyramid import boxes_near, one_copy_detector
 from xaifake.errors import UserError
 
 NOSE_TIP = 30  # of the 68 landmarks, counted from 0
+FULL_SEARCH_EVERY = 16  # frames
+_FOLLOWED_PIXELS = 640 * 480  # in a smaller frame following gains nothing
 _JPEG = [
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -58,6 +62,7 @@ class FaceFinder:
         self._dlib = dlib
         self._detect = dlib.get_frontal_face_detector()
         self._predict = dlib.shape_predictor(str(_landmark_model()))
+        self._detect_near = one_copy_detector(self._detect)
 
     def find(self, frame):
         """Return every face in a frame.
@@ -74,10 +79,69 @@ class FaceFinder:
         frame = np.ascontiguousarray(frame)
         return [self._face(frame, box) for box in self._detect(frame, 0)]
 
+    def follow(self, frames, every=FULL_SEARCH_EVERY):
+        """Find the faces in each frame of a video, with few searches of whole frames.
+
+        The first frame and each ``every``-th are searched whole. Where two of these in a row show
+        one face, it is looked for in the frames between near the place of the last (see
+        `xaifake.data.pyramid`), and a frame where that does not find one face is searched whole. If
+        the two show other numbers of faces, or the followed face is not at the place of the second,
+        all frames between are searched whole. So a second face can be missed only if it comes and
+        goes between two of these frames.
+
+        Parameters
+        ----------
+        frames : iterable of numpy.ndarray
+            ``uint8 (H, W, 3)`` RGB, in the order of time. At most ``every`` are held at a time.
+        every : int
+            Frames from one whole search to the next.
+
+        Yields
+        ------
+        list of Face
+            Of each frame, as from `find`.
+        """
+        frames, known = iter(frames), None
+        while group := list(islice(frames, every if known is not None else 1)):
+            *between, last = group
+            found = self.find(last)
+            followed = self._followed(between, known, found)
+            yield from followed or (self.find(frame) for frame in between)
+            yield found
+            known = found
+
+    def _followed(self, frames, first, last):
+        """Return the faces of frames between two whose faces are known; None if unsure."""
+        if not frames or len(first) != 1 or len(last) != 1 or not self._detect_near:
+            return None
+        if frames[0].shape[0] * frames[0].shape[1] < _FOLLOWED_PIXELS:
+            return None
+        face, found = first[0], []
+        for frame in frames:
+            faces = self._find_near(frame, face)
+            if len(faces) != 1:
+                faces = self.find(frame)
+            if len(faces) > 1:
+                return None
+            face = faces[0] if faces else face
+            found.append(faces)
+        return found if _touch(face.box, last[0].box) else None
+
+    def _find_near(self, frame, face):
+        frame = np.ascontiguousarray(frame)
+        boxes = boxes_near(self._detect_near, frame, face.box)
+        return [self._face(frame, self._dlib.rectangle(*map(int, box))) for box in boxes]
+
     def _face(self, frame, box):
         points = self._predict(frame, box).parts()
         landmarks = np.array([(p.x, p.y) for p in points], dtype=np.float32)
         return Face((box.left(), box.top(), box.right() + 1, box.bottom() + 1), landmarks)
+
+
+def _touch(one, other):
+    """Whether two boxes share a pixel."""
+    starts, ends = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    return bool(np.all(starts < ends))
 
 
 def _landmark_model():
