@@ -85,8 +85,8 @@ class FaceFinder:
         The first frame and each ``every``-th are searched whole. Where two of these in a row show
         one face, it is looked for in the frames between near the place of the last (see
         `xaifake.data.pyramid`), and a frame where that does not find one face is searched whole. If
-        the two show other numbers of faces, or the followed face is not at the place of the second,
-        all frames between are searched whole. So a second face can be missed only if it comes and
+        the two show other numbers of faces, or a face is found away from where it was before, all
+        frames between are searched whole. So a second face can be missed only if it comes and
         goes between two of these frames.
 
         Parameters
@@ -121,7 +121,7 @@ class FaceFinder:
             faces = self._find_near(frame, face)
             if len(faces) != 1:
                 faces = self.find(frame)
-            if len(faces) > 1:
+            if len(faces) > 1 or (faces and not _touch(face.box, faces[0].box)):
                 return None
             face = faces[0] if faces else face
             found.append(faces)
