@@ -1,4 +1,4 @@
-"""The benchmark of LRP measures what its table says."""
+"""The benchmarks measure what they print."""
 
 import importlib.util
 
@@ -12,12 +12,17 @@ from chapters import ROOT
 from xaifake.explainers.question import ask
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("lrp_benchmark", ROOT / "benchmarks" / "lrp.py")
+def load(name):
+    path = ROOT / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return load("lrp")
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +63,19 @@ def test_ratios_are_of_medians_and_to_this_package(benchmark):
     assert (table.slowest["zennit"], table.fastest["zennit"]) == (4, 6)
     assert table.passes["xaifake"] == 3
     assert table.loc["zennit", "first_map_s":].to_list() == [2, 1, 3]
+
+
+def test_ways_of_extraction_are_compared_by_the_squares_that_both_accept():
+    plain = pd.DataFrame({"video": "a", "frame": range(4), "accepted": [True, True, True, False]})
+    plain = plain.assign(left=10, top=20, side=100)
+    fast = plain.assign(left=[10, 15, 30, 10], accepted=[True, True, True, True])
+    # 95 of 105 columns shared, then 80 of 120; the last frame is not accepted by both.
+    both, alike = load("extraction").compare(plain, fast)
+    assert both == 3 and alike == pytest.approx(2 / 3)
+
+
+def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
+    load("extraction").main(["--clips", "1", "--frames", "3", "--rounds", "1", "--processes", "1"])
+    printed = capsys.readouterr().out
+    for words in ("cores", "ratio: ", "IoU over 0.9: 100.0%", "decoding ", "1 processes: "):
+        assert words in printed
