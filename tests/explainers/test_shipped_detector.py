@@ -19,7 +19,7 @@ def faces():
     return load_faces(scale=2.0)
 
 
-@pytest.mark.parametrize(("baseline", "count"), [("grey", 3), ("twin", 4)])
+@pytest.mark.parametrize(("baseline", "count"), [("grey", 6), ("twin", 4)])
 def test_integrated_gradients_are_complete_to_a_hundredth(detector, faces, baseline, count):
     firsts = faces[~faces.table.duplicated("video").to_numpy() & (faces.labels == 1)][:40]
     fakes = firsts[predict_logits(detector, firsts.images) > 0][:count]
