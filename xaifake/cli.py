@@ -116,7 +116,7 @@ def extract(
         bool, typer.Option(help="Also cut each fake's real parent (embedded clips only).")
     ] = False,
     full_search: Annotated[
-        bool, typer.Option(help="Search every frame whole, some five times as long.")
+        bool, typer.Option(help="Search every frame whole, which takes longer.")
     ] = False,
     seed: Seed = 0,
     workers: Workers = None,
