@@ -5,8 +5,9 @@
 The clips are made from the embedded portraits on larger, moving backgrounds (see
 tools/hd_clips.py): in most of them one person, in others two, none, or one who leaves. Both ways
 take turns in the same minutes; the figures are medians over the rounds, with the smallest and
-largest. What part decoding, searching and writing have is measured in one process. The clips' own
-frames are all taken; of a video of which only some are, decoding has a larger part.
+largest. What parts decoding, searching and the rest (cutting and JPEG) have is measured on one pass
+in this process. All frames of the clips are taken; of a video of which only some are, decoding has
+a larger part. The rates over processes include starting them.
 """
 
 import argparse
@@ -15,9 +16,12 @@ import platform
 import sys
 import tempfile
 import time
+from itertools import tee
 from pathlib import Path
 
+import av
 import cv2
+import dlib
 import numpy as np
 import pandas as pd
 
@@ -27,7 +31,9 @@ import hd_clips  # noqa: E402
 from xaifake.data import extract_faces  # noqa: E402
 from xaifake.data import extraction as stages  # noqa: E402
 from xaifake.data.dataset import SQUARE  # noqa: E402
+from xaifake.data.faces import FULL_SEARCH_EVERY  # noqa: E402
 from xaifake.data.portraits import read_portraits  # noqa: E402
+from xaifake.progress import progress_bar  # noqa: E402
 
 KINDS = ("one", "one", "one", "two", "one", "one", "leaving", "none")
 
@@ -57,49 +63,52 @@ def extract(catalogue, frames, full, processes):
         return time.perf_counter() - start, manifest
 
 
-def overlap(one, other):
-    """Intersection over union of squares, arrays of (left, top, side)."""
-    low = np.maximum(one[:, :2], other[:, :2])
-    high = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    return shared / (one[:, 2] ** 2 + other[:, 2] ** 2 - shared)
-
-
 def compare(plain, fast):
     """Return how many faces both ways accept, and the share of them with IoU over 0.9."""
     both = plain[plain.accepted].merge(fast, on=["video", "frame"], suffixes=("", "_fast"))
     both = both[both.accepted_fast.astype(bool)]
     squares = [both[[f"{n}{end}" for n in SQUARE]].to_numpy(float) for end in ("", "_fast")]
-    return len(both), float((overlap(*squares) > 0.9).mean())
+    return len(both), float((hd_clips.overlap(*squares) > 0.9).mean())
 
 
 def shares(catalogue, frames, full):
-    """Return the seconds of decoding, searching and all the rest, in this process."""
+    """Return the seconds of decoding, of searching, and of it all, in this process."""
     finder, spent = stages.FaceFinder(), {"decoding": 0.0, "searching": 0.0}
+    settings = {"scales": [2.0], "smallest": 120, "size": 128}
 
     def timed(name, items):
         while True:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), sum(spent.values())
             item = next(items, None)
-            spent[name] += time.perf_counter() - start
+            inside = sum(spent.values()) - before  # the search asks for frames
+            spent[name] += time.perf_counter() - start - inside
             if item is None:
                 return
             yield item
 
     start = time.perf_counter()
     for path in catalogue.path:
-        wanted = list(range(frames))
-        read = timed("decoding", stages.read_frames(path, wanted))
-        before = spent["decoding"]
-        found = list(timed("searching", finder.follow(read, 1 if full else 16)))
-        spent["searching"] -= spent["decoding"] - before  # done while it waited
-        assert len(found) == frames
+        shown, ahead = tee(timed("decoding", stages.read_frames(path, list(range(frames)))))
+        found = finder.follow(ahead, 1 if full else FULL_SEARCH_EVERY)
+        for frame, faces in zip(shown, timed("searching", found)):
+            stages._frame_rows("", 0, frame, faces, {}, settings)
     return spent, time.perf_counter() - start
 
 
-def spread(values, unit=""):
+def spread(values):
     """Write a median with the smallest and largest."""
-    return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f}){unit}"
+    return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def machine():
+    """Name the processor, its cores and the libraries that do the work."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (dlib, cv2, av))
+    return f"{name}, {os.cpu_count()} cores, {versions}"
 
 
 def main(arguments=None):
@@ -111,13 +120,13 @@ def main(arguments=None):
     parser.add_argument("--processes", type=int, nargs="+", default=[1, os.cpu_count()])
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         catalogue = make_clips(Path(folder), options.clips, options.frames)
         total = options.clips * options.frames
         print(f"{options.clips} clips of 1920 x 1080, {total} frames, all of them taken")
         seconds = {True: [], False: []}
-        for _ in range(options.rounds):
+        for _ in progress_bar(range(options.rounds), show=True, unit="round"):
             manifests = {}
             for full in seconds:
                 took, manifests[full] = extract(catalogue, options.frames, full, 1)
@@ -131,8 +140,9 @@ def main(arguments=None):
         print(f"faces accepted by both: {both}; squares with IoU over 0.9: {alike:.1%}")
         for full, name in ((True, "every frame whole"), (False, "followed")):
             spent, whole = shares(catalogue, options.frames, full)
+            spent["cutting and JPEG"] = whole - sum(spent.values())
             parts = ", ".join(f"{part} {took / whole:.0%}" for part, took in spent.items())
-            print(f"{name}, without writing: {parts}; {1e3 * whole / total:.0f} ms a frame")
+            print(f"{name}: {parts}; {1e3 * whole / total:.0f} ms a frame")
         for processes in options.processes:
             took, _ = extract(catalogue, options.frames, False, processes)
             print(f"{processes} processes: {total / took:.1f} frames a second")

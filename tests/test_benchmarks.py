@@ -77,5 +77,6 @@ def test_ways_of_extraction_are_compared_by_the_squares_that_both_accept():
 def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
     load("extraction").main(["--clips", "1", "--frames", "3", "--rounds", "1", "--processes", "1"])
     printed = capsys.readouterr().out
-    for words in ("cores", "ratio: ", "IoU over 0.9: 100.0%", "decoding ", "1 processes: "):
+    parts = ("decoding ", "searching ", "cutting and JPEG ")
+    for words in ("cores", "ratio: ", "IoU over 0.9: 100.0%", *parts, "1 processes: "):
         assert words in printed

@@ -4,15 +4,14 @@ What extraction is measured and tested on at the size of real footage: one perso
 for a part of the clip), none, or one who leaves the picture and comes back.
 """
 
-from pathlib import Path
-
-import av
 import cv2
 import numpy as np
 
-from xaifake.data.rendering import SCENES, Scene
+from xaifake.data.rendering import SCENES, Scene, VideoWriter
 
 WIDTH, HEIGHT = 1920, 1080
+CRF = 23
+_SPARE = 800  # pixels that the background is larger
 KINDS = ("one", "two", "none", "leaving")
 
 
@@ -27,7 +26,7 @@ def hd_frames(kind, people, n_frames, seed=0):
         The one that is seen, and the second of ``"two"``, as in `read_portraits`.
     n_frames : int
     seed : int
-        Of background, sizes and paths. Faces are some 110 to 450 px wide.
+        Of background, sizes and paths. A person's picture is 270 to 936 px wide.
 
     Yields
     ------
@@ -37,13 +36,14 @@ def hd_frames(kind, people, n_frames, seed=0):
         How many people are wholly in the picture; a person at its edge counts as a half.
     """
     rng = np.random.default_rng([seed, KINDS.index(kind)])
-    background, pan = _background(rng), rng.uniform(-6, 6, 2)
+    # In a long clip the background moves slower, so that there is always some of it.
+    background, pan = _background(rng), rng.uniform(-1, 1, 2) * min(6, _SPARE / 2 / n_frames)
     actors = [_Actor(person, n_frames, rng) for person in people[: 2 if kind == "two" else 1]]
     if kind == "two":
         actors[0].x, actors[1].x = rng.uniform(0.1, 0.3) * WIDTH, rng.uniform(0.65, 0.85) * WIDTH
         actors[1].seen = range(n_frames // 3, n_frames)
     for i in range(n_frames):
-        x, y = (400 + pan * i).round().astype(int)
+        x, y = (_SPARE / 2 + pan * i).round().astype(int)
         frame = background[y : y + HEIGHT, x : x + WIDTH].copy()
         inside = 0.0
         for actor in actors if kind != "none" else ():
@@ -82,7 +82,7 @@ class _Actor:
 
 def _background(rng):
     """Return a picture larger than a frame, with large and small things in it."""
-    height, width = HEIGHT + 800, WIDTH + 800
+    height, width = HEIGHT + _SPARE, WIDTH + _SPARE
     picture = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((6, 0.6), (40, 0.25), (300, 0.15)):
         small = rng.uniform(0, 255, (cells, cells * 16 // 9, 3)).astype(np.float32)
@@ -95,16 +95,16 @@ def _background(rng):
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def write_hd_clip(path, frames, rate=25):
+def write_hd_clip(path, frames):
     """Write frames as H.264, about as hard compressed as DFD's c23."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = {"crf": "23", "preset": "veryfast", "x264-params": "cpu-independent=1"}
-        stream.codec_context.thread_count = 1
+    with VideoWriter(path, CRF, (WIDTH, HEIGHT)) as writer:
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
-    return path
+            writer.write(frame)
+
+
+def overlap(one, other):
+    """Return the intersection over union of squares, two arrays (N, 3) of left, top, side."""
+    low = np.maximum(one[:, :2], other[:, :2])
+    high = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    return shared / (one[:, 2] ** 2 + other[:, 2] ** 2 - shared)

@@ -20,7 +20,7 @@ from xaifake.errors import UserError
 
 NOSE_TIP = 30  # of the 68 landmarks, counted from 0
 FULL_SEARCH_EVERY = 16  # frames
-_FOLLOWED_PIXELS = 640 * 480  # in a smaller frame following gains nothing
+_FOLLOWED_PIXELS = 640 * 480  # smaller frames are searched whole
 _JPEG = [
     cv2.IMWRITE_JPEG_QUALITY,
     95,

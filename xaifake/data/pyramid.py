@@ -1,9 +1,9 @@
-"""dlib's search for faces, around one place only, with the same answer (02_face_extraction).
+"""dlib's search for faces, around one place only (chapter 02_face_extraction).
 
 dlib slides a window over ever smaller copies of a frame and keeps the best of windows that overlap.
-Where a face was a moment ago only a few copies matter, and of them only a part. Each pixel of
-the parts is computed as dlib computes it, and the windows begin where they begin in the whole
-frame: a window that begins elsewhere has another score, and often the next copy's then wins.
+Where a face was a moment ago only a few copies matter, and of them only a part. For the same
+answer the pixels of the parts are computed as dlib computes them, and the windows begin where they
+begin in the whole frame: one that begins elsewhere has another score, and the next copy's may win.
 """
 
 import math
@@ -51,8 +51,8 @@ def one_copy_detector(detector):
 def boxes_near(detector, frame, box):
     """Return the boxes of faces near a box, as the detector of all copies gives them.
 
-    The copies in which a face of this size fills a window are searched, and the next on both sides;
-    further ones as long as the best score lies in the last.
+    The copy in which a face of this size fills a window is searched, and the next on both sides;
+    one more where the best score lies in the last.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def boxes_near(detector, frame, box):
     margin = MARGIN * side
     region = left - margin, top - margin, right + margin, bottom + margin
     copies = _copies(frame, region, max(0, low - 1), high + 1)
-    search = partial(_hits, detector, copies, max(0, low - 1))
+    search = partial(_hits, detector, copies)
     hits = [hit for number in range(low, high + 1) for hit in search(number)]
     best = max(hits)[1] if hits else None
     if best is not None and (best == high or 0 < best == low):
@@ -84,7 +84,7 @@ def boxes_near(detector, frame, box):
 
 
 def _copies(frame, region, low, high):
-    """Return, of copies ``low`` to ``high``, what a region needs: pixels, first row and column."""
+    """Return by number the parts of copies that a region needs: pixels, first row and column."""
     sizes = [frame.shape[:2]]
     for _ in range(high):
         sizes.append((5 * sizes[-1][0] // 6, 5 * sizes[-1][1] // 6))
@@ -93,14 +93,14 @@ def _copies(frame, region, low, high):
         for axis in (0, 1)
     )
     part = frame[slice(*rows[0]), slice(*columns[0])].astype(np.float32)
-    copies = []
+    copies = {}
     for number in range(high + 1):
         for axis, spans in enumerate((rows, columns) if number else ()):
             lengths = sizes[number - 1][axis], sizes[number][axis]
             part = cv2.transpose(_reduce(part, *lengths, spans[number - 1], spans[number]))
         np.trunc(part, out=part)  # dlib keeps whole numbers, cut off
         if number >= low:
-            copies.append((part.astype(np.uint8), rows[number][0], columns[number][0]))
+            copies[number] = part.astype(np.uint8), rows[number][0], columns[number][0]
     return copies
 
 
@@ -133,9 +133,9 @@ def _reduce(part, before, length, had, wanted):
     return (mix @ part.reshape(len(part), -1)).reshape(-1, *part.shape[1:])
 
 
-def _hits(detector, copies, first, number):
+def _hits(detector, copies, number):
     """Search one copy; return ``(score, number, box in the frame)`` of each hit."""
-    part, y, x = copies[number - first]
+    part, y, x = copies[number]
     skip_y, skip_x = -y % STEP, -x % STEP
     boxes, scores, _ = detector.run(np.ascontiguousarray(part[skip_y:, skip_x:]), 0, 0.0)
     corner = np.array([x + skip_x, y + skip_y] * 2)

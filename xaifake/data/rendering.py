@@ -260,14 +260,16 @@ class VideoWriter:
     path : pathlib.Path
     crf : int
         Constant rate factor of libx264; lower is better.
+    size : tuple of int
+        Width and height of the frames, pixels.
     """
 
-    def __init__(self, path, crf):
+    def __init__(self, path, crf, size=(FRAME_SIZE, FRAME_SIZE)):
         self.path = path
         self._partial = path.with_name(path.name + ".partial")
         self._container = av.open(str(self._partial), "w", format="mp4")
         self._stream = self._container.add_stream("libx264", rate=FRAME_RATE)
-        self._stream.width = self._stream.height = FRAME_SIZE
+        self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
         # Without "cpu-independent" libx264 gives other bytes in each run, even with one thread.
@@ -275,7 +277,7 @@ class VideoWriter:
         self._stream.options = options
 
     def write(self, frame):
-        """Add a frame, uint8 (360, 360, 3) RGB."""
+        """Add a frame, uint8 (height, width, 3) RGB."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         self._container.mux(self._stream.encode(picture))
 
