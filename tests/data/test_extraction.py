@@ -322,7 +322,7 @@ def test_the_number_of_processes_does_not_matter(tiny_faces, tiny_catalogue, tmp
 def test_a_finished_run_is_not_done_again(tiny_faces, tiny_catalogue, tmp_path, monkeypatch):
     folder, settings = tiny_faces
     shutil.copytree(folder, tmp_path / "out")
-    monkeypatch.setattr("xaifake.data.extraction.ProcessPoolExecutor", None)
+    monkeypatch.setattr("xaifake.data.workers.ProcessPoolExecutor", None)
     manifest = extract_faces(tiny_catalogue, tmp_path / "out", **settings)
     pd.testing.assert_frame_equal(manifest, read_manifest(folder))
     # Another split needs no faces cut anew.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # worker processes start faster without pandas
     import pandas as pd
 
 from xaifake.data.faces import decode_image, decode_mask
+from xaifake.data.folders import as_folder, read_parquet
 from xaifake.errors import UserError
 
 __all__ = [
@@ -96,13 +97,13 @@ def read_manifest(folder):
         single face; ``padded`` (the square reaches beyond the frame), ``mask_share`` (share of the
         crop that is manipulated) and ``shard``.
     """
-    path = Path(folder) / "manifest.parquet"
+    path = as_folder(folder) / "manifest.parquet"
     if not path.is_file():
         raise UserError(
             f"There are no finished faces in {folder} (no manifest.parquet): run extract_faces "
             "with out= this folder, to its end."
         )
-    table = pq.read_table(path).to_pandas()
+    table = read_parquet(path).to_pandas()
     return table.astype(dict.fromkeys(BOX + SQUARE, "float64"))
 
 
@@ -112,7 +113,8 @@ def load_faces(folder=None, split=None, scale=1.3):
     Parameters
     ----------
     folder : str or Path, optional
-        Where `extract_faces` wrote to; the faces that come with the package if not given.
+        Where `extract_faces` wrote to, a path or an fsspec URL; the faces that come with the
+        package if not given.
     split : str, optional
         "train", "validation" or "test"; all if not given.
     scale : float
@@ -182,8 +184,8 @@ def average_mask(folder, split, scale):
     UserError
         As `load_faces`, and if there is no mask among them.
     """
-    table = _choose(Path(folder), split, scale)
-    masks = _read_pictures(Path(folder), table[table.label == 1], ["mask"])["mask"]
+    table = _choose(folder, split, scale)
+    masks = _read_pictures(_folder(folder), table[table.label == 1], ["mask"])["mask"]
     masks = [data for data in masks if data is not None]
     if not masks:
         raise UserError(f"No fake of split {split!r} in {folder} has a mask.")
@@ -238,13 +240,13 @@ def pack_faces(folder, out, rows):
     (out / "shards").mkdir(parents=True, exist_ok=True)
     shard = pa.table({**keys, **columns})
     pq.write_table(shard, out / "shards" / "faces.parquet", use_dictionary=False)
-    schema = pq.read_schema(folder / "manifest.parquet")
+    schema = read_parquet(folder / "manifest.parquet").schema
     table = pa.Table.from_pandas(rows.assign(shard="faces.parquet"), schema, preserve_index=False)
     pq.write_table(table.replace_schema_metadata(), out / "manifest.parquet")
 
 
 def _folder(folder):
-    return FACES if folder is None else Path(folder)
+    return FACES if folder is None else as_folder(folder)
 
 
 def _choose(folder, split, scale):
@@ -267,7 +269,7 @@ def _read_pictures(folder, table, names):
     """Return lists of encoded pictures in the order of the table's rows, None for no picture."""
     found = {}
     for shard in table.shard.unique():
-        rows = pq.read_table(folder / "shards" / shard, columns=_KEY + names).to_pydict()
+        rows = read_parquet(folder / "shards" / shard, _KEY + names).to_pydict()
         for i, key in enumerate(zip(*(rows[name] for name in _KEY), strict=True)):
             found[key] = [rows[name][i] for name in names]
     keys = zip(*(table[name].tolist() for name in _KEY), strict=True)

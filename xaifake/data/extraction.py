@@ -6,15 +6,10 @@ together from the shards at the end.
 """
 
 import json
-import multiprocessing
 import os
-import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from itertools import tee
-from pathlib import Path
 
 import av
 import cv2
@@ -32,6 +27,8 @@ from xaifake.data.faces import (
     encode_mask,
     face_square,
 )
+from xaifake.data.folders import as_folder, read_parquet, whole_file
+from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
 
@@ -69,6 +66,7 @@ def extract_faces(
     smallest=120,
     full_search=False,
     workers=None,
+    scheduler=None,
     progress=True,
 ):
     """Cut the faces out of all videos of a catalogue.
@@ -86,7 +84,8 @@ def extract_faces(
     catalogue : pandas.DataFrame
         From `read_catalogue`, with a column ``split``.
     out : str or Path
-        Folder to write to.
+        Folder to write to, or an fsspec URL (see `xaifake.data.folders.as_folder`). With a
+        scheduler all machines must reach it, as they must the videos.
     scales : sequence of float
         Sides of the squares, as factors of the larger side of the face's box.
     frames_per_video : dict
@@ -105,6 +104,10 @@ def extract_faces(
         seconds of the video.
     workers : int, optional
         Processes; as many as there are processors if not given.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers cut the faces, or "local" for a cluster of
+        ``workers`` processes on this machine. Workers may come and go: what one had begun when it
+        died, another does. Without it the processes are a plain pool.
     progress : bool
         Show a progress bar, and at the end what was rejected and what could not be read.
 
@@ -116,14 +119,16 @@ def extract_faces(
     """
     _check_catalogue(catalogue)
     settings = _checked_settings(scales, frames_per_video, twins, size, smallest, full_search)
-    out = Path(out)
+    out = as_folder(out)
     _claim(out, settings)
     rows = _records(catalogue)
     jobs = _jobs(rows, out, settings)
     status = {job["video"]: "ok" for job in jobs if _is_done(job)}
     waiting = [job for job in jobs if job["video"] not in status]
     bar = progress_bar(show=progress, total=len(jobs), initial=len(status), unit="video")
-    results = _run(waiting, settings, workers or _processors())
+    results = run_tasks(
+        cut_video, waiting, settings, workers, scheduler, bar.write if progress else _say_nothing
+    )
     with bar, closing(results):  # on Ctrl-C too the processes end before this returns
         for video, result in results:
             status[video] = result
@@ -138,6 +143,10 @@ def extract_faces(
     if progress:
         print(_summary(manifest))
     return manifest
+
+
+def _say_nothing(line):
+    pass
 
 
 def _check_catalogue(catalogue):
@@ -187,16 +196,8 @@ def _claim(out, settings):
             )
     for leftover in out.rglob("*.unfinished"):
         leftover.unlink(missing_ok=True)
-    with _whole(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n")
-
-
-@contextmanager
-def _whole(path):
-    """Write to a temporary name and rename at the end: the file is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    yield temporary
-    os.replace(temporary, path)
+    with whole_file(path) as file:
+        file.write((json.dumps(settings, indent=2) + "\n").encode())
 
 
 def _records(catalogue):
@@ -206,13 +207,14 @@ def _records(catalogue):
 
 
 def _jobs(rows, out, settings):
-    paths = {row["video"]: row["path"] for row in rows}
+    # Whole paths: on another machine the task runs in another folder.
+    paths = {row["video"]: os.path.abspath(row["path"]) for row in rows}
     jobs = []
     for row in rows:
-        job = {name: row[name] for name in ("video", "label", "path")}
-        job["shard"] = str(out / "shards" / f"{row['video']}.parquet")
+        job = {"video": row["video"], "label": row["label"], "path": paths[row["video"]]}
+        job["shard"] = str(out.absolute() / "shards" / f"{row['video']}.parquet")
         if row["label"]:
-            job["mask"] = row["mask_path"]
+            job["mask"] = row["mask_path"] and os.path.abspath(row["mask_path"])
             if settings["twins"]:
                 job["twin"] = paths.get(row["parent"])
         jobs.append(job)
@@ -227,74 +229,37 @@ def _source_bytes(job):
 
 
 def _is_done(job):
-    if not os.path.isfile(job["shard"]):
+    shard = as_folder(job["shard"])
+    if not shard.is_file():
         return False
-    return pq.read_schema(job["shard"]).metadata[b"source_bytes"] == _source_bytes(job)
+    with shard.open("rb") as file:
+        return pq.read_schema(file).metadata[b"source_bytes"] == _source_bytes(job)
 
 
-def _processors():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+_thread = threading.local()  # a detector of dlib belongs to one thread
 
 
-def _run(jobs, settings, workers):
-    """Yield ``(video, status)`` of every job as it ends, from a pool of processes."""
-    if not jobs:
-        return
-    # Not forked: libraries of the caller (TensorFlow) do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (settings, stop))
-    try:
-        futures = {pool.submit(_do_video, job): job["video"] for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            "A worker process ended unexpectedly, most often for want of memory: call again with "
-            "fewer workers, what is done is kept. A script must call extract_faces below "
-            "'if __name__ == \"__main__\":'."
-        ) from None
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
-
-
-_worker = {}
-
-
-def _start_worker(settings, stop):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which sets `stop`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    av.logging.set_level(None)
-    _worker.update(settings=settings, stop=stop)
-
-
-def _end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _do_video(job):
+def cut_video(job, settings):
     """Cut the faces of one video into its shard; return "ok" or why there are none."""
-    if "finder" not in _worker:
-        _worker["finder"] = FaceFinder()
-    shard = Path(job["shard"])
+    if not hasattr(_thread, "finder"):
+        cv2.setNumThreads(1)  # as many processes as cores are parallel enough
+        av.logging.set_level(None)
+        _thread.finder = FaceFinder()
+    if _is_done(job):  # by a worker that was lost before it could say so
+        return "ok"
+    shard = as_folder(job["shard"])
     try:
-        rows = _video_rows(job, **_worker)
+        rows = _video_rows(job, settings, _thread.finder)
     except Unreadable as reason:
         shard.unlink(missing_ok=True)
         return str(reason)
-    schema = _SHARD.with_metadata({"source_bytes": _source_bytes(job)})
-    with _whole(shard) as temporary:
-        table = pa.Table.from_pylist(rows, schema)
-        pq.write_table(table, temporary, use_dictionary=False, write_statistics=False)
+    table = pa.Table.from_pylist(rows, _SHARD.with_metadata({"source_bytes": _source_bytes(job)}))
+    with whole_file(shard) as file:
+        pq.write_table(table, file, use_dictionary=False, write_statistics=False)
     return "ok"
 
 
-def _video_rows(job, settings, stop, finder):
+def _video_rows(job, settings, finder):
     kind = "fake" if job["label"] else "real"
     count, seconds = count_frames(job["path"]), duration(job["path"])
     wanted = spaced_frames(count, settings["frames_per_video"][kind])
@@ -307,7 +272,7 @@ def _video_rows(job, settings, stop, finder):
     }
     rows = []
     for number, frame, faces in zip(wanted, frames, found):
-        if stop.is_set():
+        if stopping():
             raise Unreadable("stopped")  # by Ctrl-C: nobody reads this
         extra = {name: next(frames) for name, frames in beside.items()}
         for name, picture in extra.items():
@@ -471,19 +436,19 @@ def _write_tables(rows, status, out):
         if status[row["video"]] != "ok":
             continue
         name = f"{row['video']}.parquet"
-        table = pq.read_table(out / "shards" / name, columns=_MEASURED.names)
+        table = read_parquet(out / "shards" / name, _MEASURED.names)
         for column in _FROM_CATALOGUE:
             table = table.append_column(column, _repeated(row.get(column), column, len(table)))
         tables.append(table.append_column("shard", _repeated(name, "shard", len(table))))
     fields = {field.name: field for field in _MEASURED}
     schema = pa.schema([fields.get(name, pa.field(name, _type(name))) for name in _MANIFEST_ORDER])
     tables = [table.select(_MANIFEST_ORDER).replace_schema_metadata() for table in tables]
-    with _whole(out / "manifest.parquet") as temporary:
-        pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), temporary)
+    with whole_file(out / "manifest.parquet") as file:
+        pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), file)
     videos = pa.table({name: [row[name] for row in rows] for name in ("video", "label", "split")})
     videos = videos.append_column("status", pa.array([status[row["video"]] for row in rows]))
-    with _whole(out / "videos.parquet") as temporary:
-        pq.write_table(videos, temporary)
+    with whole_file(out / "videos.parquet") as file:
+        pq.write_table(videos, file)
 
 
 def _type(column):

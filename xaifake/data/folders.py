@@ -1,0 +1,69 @@
+"""Folders to write results to: local or shared paths, and object stores by their fsspec URL."""
+
+import os
+import uuid
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from xaifake.errors import UserError
+
+
+def as_folder(address):
+    """Return a folder that takes the methods of a path.
+
+    Parameters
+    ----------
+    address : str or path
+        A path, or an fsspec URL such as ``s3://bucket/faces``; the package that reaches the store
+        (``s3fs``, ``gcsfs``, ...) finds credentials as it does everywhere.
+
+    Returns
+    -------
+    pathlib.Path or upath.UPath
+
+    Raises
+    ------
+    UserError
+        If a package for the URL is missing.
+    """
+    if "://" not in str(address):
+        return Path(address)
+    try:
+        from upath import UPath
+
+        folder = UPath(address)
+        folder.fs  # noqa: B018, made when first asked for
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"{address} cannot be reached: {error}. URLs of stores need universal_pathlib and the "
+            "package of the store, such as s3fs or gcsfs."
+        ) from None
+    return folder
+
+
+@contextmanager
+def whole_file(path):
+    """Open a file for writing bytes that appears whole or not at all.
+
+    On a disk it is written beside its place and renamed at the end. A store is sent the finished
+    bytes at once: object stores show no object before all of it has arrived.
+    """
+    if not isinstance(path, Path):
+        buffer = BytesIO()
+        yield buffer
+        path.write_bytes(buffer.getvalue())
+        return
+    # Not the number of the process: several machines may write to one folder.
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.unfinished")
+    with temporary.open("wb") as file:
+        yield file
+    os.replace(temporary, path)
+
+
+def read_parquet(path, columns=None):
+    """Read a Parquet file of a folder of `as_folder`, as a `pyarrow.Table`."""
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=columns)
