@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from xaifake import explain
 from xaifake.cli import app
 from xaifake.data.dataset import load_faces, read_manifest
+from xaifake.detector.xception import load_detector, predict_logits
+from xaifake.judge.maps import read_maps
 
 runner = CliRunner()
 
@@ -38,9 +42,44 @@ def faces(folder, clips):
 
 def test_every_command_has_help():
     overview = run("--help")
-    for command in ("clips", "catalogue", "extract", "train", "evaluate", "judge"):
+    for command in ("clips", "catalogue", "extract", "train", "evaluate", "maps", "judge"):
         assert command in overview
         assert "Options" in run(command, "--help")
+
+
+def as_json(*arguments):
+    """What a command prints for a machine; anything beside the document would not parse."""
+    result = runner.invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_machine_reads_what_clips_holds_and_what_was_cut(folder, clips, faces):
+    assert as_json("clips", "--size", "tiny", "--out", clips)["fake"] == 24
+    listed = as_json("catalogue", clips)
+    assert listed["videos"]["fake"]["found"] == listed["with_mask"] == 24
+    arguments = ["--frames-per-fake", 1, "--twins", "--split", "video"]
+    cut = as_json("extract", clips, "--out", faces, *arguments)
+    accepted = [row for row in cut["crops"] if row["scale"] == 1.3 and row["reason"] == ""]
+    assert sum(row["count"] for row in accepted) == 48 and cut["not_read"] == []
+    assert cut["frames_per_video"]["fake"] == 1 and cut["left_out"] == []
+
+
+def test_maps_are_those_of_explain_and_a_second_run_keeps_them(folder):
+    arguments = ["maps", "--method", "gradient", "--count", 3, "--out", folder / "maps"]
+    assert as_json(*arguments)["maps"] == 3
+    piece = folder / "maps" / "maps_0000.npz"
+    before = piece.stat().st_mtime_ns
+    assert "3 maps of gradient" in run(*arguments)
+    assert piece.stat().st_mtime_ns == before
+    heatmaps, table = read_maps(folder / "maps")
+    shipped = load_faces(scale=2.0)
+    rows = [0, round((len(shipped) - 1) / 2), len(shipped) - 1]
+    model = load_detector(2.0)
+    relevance = explain(model, shipped.images[rows], "gradient", progress=False)
+    np.testing.assert_allclose(heatmaps, relevance.sum(-1), atol=1e-5 * np.abs(heatmaps).max())
+    assert table.video.tolist() == shipped.table.video[rows].tolist()
+    np.testing.assert_allclose(table.logit, predict_logits(model, shipped.images[rows]), atol=1e-3)
 
 
 def test_catalogue_tells_what_is_there_and_what_is_not(clips):
@@ -68,6 +107,8 @@ def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
     assert "equal_error_rate" in output
     rows = json.loads(scores.read_text())
     assert {(r["level"], r["score"]) for r in rows} >= {("frame", "auc"), ("video", "accuracy")}
+    assert as_json("evaluate", faces, "--weights", weights)["scores"] == rows
+    assert as_json("train", faces, "--out", folder / "run", *sizes, "--patch-epochs", 1)["log"]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +120,9 @@ def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
         (["evaluate", "nowhere"], "no manifest.parquet"),
         (["clips", "--out", "{clips}", "--size", "small"], "another set"),
         (["evaluate", "{faces}", "--scale", "1.7"], "1.7"),
+        (["extract", "{clips}", "--out", "x", "--scheduler", "nowhere"], "No Dask scheduler"),
+        (["maps", "--method", "magic", "--out", "x"], "No method 'magic'"),
+        (["maps", "--method", "gradient", "--count", "0", "--out", "x"], "at least 1"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(arguments, message, clips, faces, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +37,40 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder to read.", show_default=False)]
+Faces = Annotated[
+    str, typer.Argument(help="Faces of 'extract': a folder or an fsspec URL.", show_default=False)
+]
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; by default one a core.")]
 Scale = Annotated[float, typer.Option(help="Side of the square over the side of the face's box.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document; all else goes to stderr.")
+]
+OwnFaces = Annotated[
+    str | None,
+    typer.Option(help="Faces of 'extract'; by default those that come with the package."),
+]
+OwnWeights = Annotated[
+    Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
+]
+
+
+@contextmanager
+def _told(as_json):
+    """Yield what a command found, a dict to fill, which is printed at the end if asked for."""
+    found = {}
+    if not as_json:
+        yield found
+        return
+    with redirect_stdout(sys.stderr):
+        yield found
+    print(json.dumps(found, indent=2))
+
+
+def _records(table):
+    """Return a table as plain values, None for what is missing."""
+    return json.loads(table.to_json(orient="records"))
 
 
 class Size(StrEnum):
@@ -67,40 +98,55 @@ class Precision(StrEnum):
     mixed_float16 = "mixed_float16"
 
 
+class Target(StrEnum):
+    """What a map is to speak for."""
+
+    fake = "fake"
+    real = "real"
+
+
 @app.command()
 def clips(
     out: Out,
     size: Annotated[Size, typer.Option(help="Which set.")] = Size.small,
     seed: Seed = 0,
     workers: Workers = None,
+    as_json: AsJson = False,
 ):
     """Make the embedded clips: real ones and face swaps, in DeepFakeDetection's own layout."""
     from xaifake.data.clips import make_clips
 
-    plan = make_clips(out, str(size), seed, workers)
-    fakes = int(plan.label.sum())
-    print(f"{len(plan) - fakes:,} real and {fakes:,} fake clips are in {out}")
+    with _told(as_json) as found:
+        plan = make_clips(out, str(size), seed, workers)
+        fakes = int(plan.label.sum())
+        print(f"{len(plan) - fakes:,} real and {fakes:,} fake clips are in {out}")
+        found |= {"folder": str(out), "real": len(plan) - fakes, "fake": fakes}
 
 
 @app.command()
-def catalogue(folder: Folder):
+def catalogue(folder: Folder, as_json: AsJson = False):
     """List what a folder in DeepFakeDetection's layout holds, and what is missing from it."""
     from xaifake.data import compare_with_dfd, read_catalogue
 
-    table = read_catalogue(folder)
-    print(compare_with_dfd(table).to_string())
-    people = pd.concat([table.target, table.source.dropna()]).nunique()
-    masks, parents = table.mask_path.notna().sum(), table.parent.notna().sum()
-    print(f"{people} people, {table.scene.nunique()} scenes")
-    print(f"fakes with a mask: {masks:,}; with their real parent: {parents:,}")
-    for item in table.attrs["not_understood"]:
-        print(f"not understood: {item['path']} ({item['reason']})")
+    with _told(as_json) as found:
+        table = read_catalogue(folder)
+        compared = compare_with_dfd(table)
+        print(compared.to_string())
+        people = pd.concat([table.target, table.source.dropna()]).nunique()
+        masks, parents = int(table.mask_path.notna().sum()), int(table.parent.notna().sum())
+        print(f"{people} people, {table.scene.nunique()} scenes")
+        print(f"fakes with a mask: {masks:,}; with their real parent: {parents:,}")
+        for item in table.attrs["not_understood"]:
+            print(f"not understood: {item['path']} ({item['reason']})")
+        found |= {"videos": compared.to_dict("index"), "people": people}
+        found |= {"scenes": table.scene.nunique(), "with_mask": masks, "with_parent": parents}
+        found |= {"not_understood": table.attrs["not_understood"]}
 
 
 @app.command()
 def extract(
     folder: Folder,
-    out: Out,
+    out: Annotated[str, typer.Option(help="Folder to write to, or an fsspec URL (s3://...).")],
     scale: Annotated[
         list[float], typer.Option(help="Side of the square over the box; several allowed.")
     ] = [1.3, 2.0],  # noqa: B006, read only
@@ -120,17 +166,34 @@ def extract(
     ] = False,
     seed: Seed = 0,
     workers: Workers = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Dask scheduler, or 'local' for a Dask cluster of --workers "
+            "processes; without it the processes are a plain pool."
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ):
     """Cut the faces out of the videos; may be stopped and started again."""
     from xaifake.data import extract_faces, read_catalogue, sampling_rates
 
-    table = _split(read_catalogue(folder), split, seed)
-    rates = sampling_rates(table, frames_per_fake)
-    print(rates.to_string(index=False))
-    frames = dict(rates.attrs["frames_per_video"])
-    frames["real"] = frames_per_real or frames["real"]
-    extract_faces(table, out, scale, frames, twins, full_search=full_search, workers=workers)
-    print(f"The faces are in {out}")
+    with _told(as_json) as found:
+        table = _split(read_catalogue(folder), split, seed)
+        rates = sampling_rates(table, frames_per_fake)
+        print(rates.to_string(index=False))
+        frames = dict(rates.attrs["frames_per_video"])
+        frames["real"] = frames_per_real or frames["real"]
+        manifest = extract_faces(
+            table, out, scale, frames, twins, full_search=full_search, workers=workers,
+            scheduler=scheduler,
+        )  # fmt: skip
+        print(f"The faces are in {out}")
+        counts = manifest.groupby(["split", "label", "scale", "reason"]).size()
+        found |= {"folder": out, "frames_per_video": frames}
+        found |= {"left_out": table.attrs.get("dropped", [])}
+        found |= {"crops": _records(counts.rename("count").reset_index())}
+        found |= {"not_read": manifest.attrs["not_read"]}
 
 
 def _split(table, split, seed):
@@ -150,7 +213,7 @@ def _split(table, split, seed):
 
 @app.command()
 def train(
-    faces: Folder,
+    faces: Faces,
     out: Out,
     scale: Scale = 1.3,
     epochs: Annotated[int, typer.Option(help="Epochs, each closed by a checkpoint.")] = 20,
@@ -161,38 +224,65 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
     precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.float32,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ):
     """Train Xception from scratch on extracted faces; may be stopped and started again."""
     from xaifake.detector.training import train as run
 
-    run(
-        faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
-        batch_size, learning_rate, str(precision), seed,
-    )  # fmt: skip
-    print(f"Weights, card and log are in {out}")
+    with _told(as_json) as found:
+        run(
+            faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
+            batch_size, learning_rate, str(precision), seed,
+        )  # fmt: skip
+        print(f"Weights, card and log are in {out}")
+        found |= {"folder": str(out), **json.loads((out / "card.json").read_text("utf-8"))}
 
 
 @app.command()
 def evaluate(
-    faces: Folder,
+    faces: Faces,
     scale: Scale = 1.3,
     split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
-    weights: Annotated[
-        Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
-    ] = None,
+    weights: OwnWeights = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ):
     """Score a detector per frame and per video, with intervals over people."""
     from xaifake.data import load_faces
-    from xaifake.detector import build_xception, load_detector, load_weights
     from xaifake.detector import evaluate as score
+    from xaifake.detector import load_detector
 
-    model = load_detector(scale) if weights is None else load_weights(build_xception(), weights)
-    scores = score(model, load_faces(faces, split, scale), seed, progress=True).scores
-    print(scores.to_string(index=False, float_format="{:.3f}".format))
-    if out is not None:
-        out.write_text(json.dumps(scores.to_dict("records"), indent=2) + "\n", encoding="utf-8")
+    with _told(as_json) as found:
+        model = load_detector(scale, weights)
+        scores = score(model, load_faces(faces, split, scale), seed, progress=True).scores
+        print(scores.to_string(index=False, float_format="{:.3f}".format))
+        found["scores"] = _records(scores)
+        if out is not None:
+            out.write_text(json.dumps(found["scores"], indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def maps(
+    out: Out,
+    method: Annotated[str, typer.Option(help="One of xaifake.methods().")],
+    scale: Scale = 2.0,
+    faces: OwnFaces = None,
+    split: Annotated[str, typer.Option(help="Which split of those faces.")] = "test",
+    weights: OwnWeights = None,
+    target: Annotated[Target, typer.Option(help="What the map is to speak for.")] = Target.fake,
+    count: Annotated[
+        int | None, typer.Option(help="So many faces, evenly spread; by default all.")
+    ] = None,
+    as_json: AsJson = False,
+):
+    """Explain faces and keep the heatmaps; may be stopped and started again."""
+    from xaifake.judge.maps import write_maps
+
+    with _told(as_json) as found:
+        table = write_maps(out, method, scale, faces, split, weights, str(target), count)
+        print(f"{len(table):,} maps of {method} and faces.csv are in {out}")
+        found |= {"folder": str(out), "method": method, "maps": len(table)}
 
 
 @app.command()
@@ -201,20 +291,22 @@ def judge(
     scale: Annotated[
         list[float], typer.Option(help="Scale of the faces and detectors; several allowed.")
     ] = [1.3, 2.0],  # noqa: B006, read only
-    faces: Annotated[
-        Path | None,
-        typer.Option(help="Faces of 'extract'; by default those that come with the package."),
-    ] = None,
+    faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
-    weights: Annotated[
-        Path | None, typer.Option(help="A weights file of 'train'; by default the shipped ones.")
-    ] = None,
+    weights: OwnWeights = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ):
     """Measure every explanation method against the truth; may be stopped and started again."""
     from xaifake.judge.verdict import judge as run
     from xaifake.judge.verdict import judged_settings
 
-    tables = run(out, scale, faces, split, weights, seed)
-    minutes = judged_settings(out)["minutes"]
-    print(f"{', '.join(tables)}: in {out}, after {minutes:g} minutes of computing")
+    with _told(as_json) as found:
+        tables = run(out, scale, faces, split, weights, seed)
+        record = judged_settings(out)
+        print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")
+        found |= {"folder": str(out), "tables": list(tables), **record}
+
+
+if __name__ == "__main__":
+    app()

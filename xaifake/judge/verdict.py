@@ -4,7 +4,6 @@
 the package or a reader's own.
 """
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from xaifake.detector.xception import SCALES, load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
 from xaifake.judge import faithfulness, localisation, planted, sanity
+from xaifake.judge.maps import fingerprint
 from xaifake.judge.parts import Parts
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
@@ -245,8 +245,8 @@ class _Case:
         self.settings = {
             "scale": scale,
             "seed": seed,
-            "weights": _fingerprint(self.model.get_weights()),
-            "faces": _fingerprint([test.images]),
+            "weights": fingerprint(self.model.get_weights()),
+            "faces": fingerprint([test.images]),
             "found": len(self.found),
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
@@ -552,13 +552,6 @@ def _seconds(function):
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
-
-
-def _fingerprint(arrays):
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _pack(heatmaps):

@@ -1,0 +1,116 @@
+"""Take DeepFakeDetection through every stage with the paper's settings: a job for a GPU machine.
+
+    python tools/run_paper.py [--data data/DFD] [--scheduler ADDRESS] [--dry-run]
+
+Catalogue, faces, training, scores, maps, every method judged, and at last the chapters, which find
+what the stages before them have left. The settings are those of `notebooks/profiles/paper.yml`.
+Every stage may be killed: the same command goes on. To a batch system it is one line, such as
+
+    sbatch --gpus=1 --cpus-per-task=16 --mem=64G --time=72:00:00 --wrap \
+        ".venv/bin/python tools/run_paper.py"
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import chapters
+from run_chapters import read_profile
+
+MAPS = ("grad_cam", "guided_backprop", "integrated_gradients", "lrp.sequential_preset_b_flat")
+MAPPED = 1000  # test faces
+
+
+def stages(profile, data, scheduler=None):
+    """Return the stages before the chapters.
+
+    Parameters
+    ----------
+    profile : dict of dict
+        Parameters by chapter.
+    data : Path
+        The folder that holds ``original_sequences``.
+    scheduler : str, optional
+        Of a Dask cluster for the extraction.
+
+    Returns
+    -------
+    dict of str to list of str
+        Arguments of `xaifake` by the name of the stage. A stage with ``--json`` leaves its
+        document beside the faces.
+    """
+    cut, trained = profile["02_face_extraction"], profile["03_training"]
+    faces = _place(cut["faces_folder"])
+    run = _place(trained["run_folder"]) / "run"
+    frames, scale = cut["frames_per_video"], trained["scale"]
+    own = ["--scale", scale, "--faces", faces, "--weights", run / "weights.safetensors"]
+    found = {
+        "catalogue": ["catalogue", data, "--json"],
+        "extract": [
+            "extract", data, "--out", faces, "--frames-per-fake", frames["fake"],
+            "--frames-per-real", frames["real"], "--seed", cut["seed"], "--json",
+            *(["--scheduler", scheduler] if scheduler else []),
+        ],
+        "train": [
+            "train", faces, "--out", run, "--scale", scale, "--epochs", trained["train_epochs"],
+            "--images-per-epoch", trained["images_per_epoch"],
+            "--patch-epochs", trained["patch_epochs"], "--precision", trained["precision"],
+            "--seed", trained["seed"],
+        ],
+        "evaluate": ["evaluate", faces, *own[:2], *own[4:], "--json"],
+        **{
+            f"maps {method}": [
+                "maps", "--method", method, "--count", MAPPED, *own,
+                "--out", run.parent / "maps" / method,
+            ]
+            for method in MAPS
+        },
+        "judge": ["judge", "--out", _place(profile["11_verdict"]["judged_folder"]), *own],
+    }  # fmt: skip
+    return {name: [str(argument) for argument in stage] for name, stage in found.items()}
+
+
+def _place(folder):
+    """Return a folder of the profile, whose paths start in notebooks/."""
+    return (chapters.NOTEBOOKS / folder).resolve()
+
+
+def run_stage(name, arguments, reports):
+    """Run one stage; its JSON goes to a file in the folder of reports."""
+    print(f"\n== {name}: xaifake {' '.join(arguments)}", flush=True)
+    command = [sys.executable, "-m", "xaifake.cli", *arguments]
+    if "--json" not in arguments:
+        subprocess.run(command, check=True)
+        return
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    reports.mkdir(parents=True, exist_ok=True)
+    (reports / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def main(arguments=None):
+    """Run all stages and the chapters; return 0, or the status of the first that fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="by default the profile's own data_root")
+    parser.add_argument("--scheduler", help="of a Dask cluster that cuts the faces")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    options = parser.parse_args(arguments)
+    profile = read_profile("paper")
+    data = options.data or _place(profile["02_face_extraction"]["data_root"])
+    todo = stages(profile, data.resolve(), options.scheduler)
+    if options.dry_run:
+        print("\n".join(f"xaifake {' '.join(stage)}" for stage in todo.values()))
+        return 0
+    reports = _place(profile["02_face_extraction"]["faces_folder"]).with_name("reports")
+    try:
+        for name, stage in todo.items():
+            run_stage(name, stage, reports)
+    except subprocess.CalledProcessError as error:
+        print(f"{name} ended with {error.returncode}; the same command goes on.", file=sys.stderr)
+        return error.returncode
+    command = [sys.executable, str(chapters.ROOT / "tools" / "run_chapters.py")]
+    return subprocess.run([*command, "--profile", "paper", "--out", "_build/paper"]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
