@@ -365,7 +365,7 @@ class _Run:
             try:
                 fitted = self.model.fit(batches, verbose=0, callbacks=callbacks, shuffle=False)
             except Exception:
-                # TensorFlow wraps an error of the threads that make the batches into one of its own.
+                # TensorFlow wraps an error of the reading threads into one of its own.
                 if batches.failure is not None:
                     raise batches.failure from None
                 raise
