@@ -26,8 +26,9 @@ import pandas as pd
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tools"), str(Path(__file__).parent)]
 
-import hd_clips  # noqa: E402
 from measure import machine, spread  # noqa: E402
+
+import hd_clips  # noqa: E402
 from xaifake.data import extract_faces  # noqa: E402
 from xaifake.data import extraction as stages  # noqa: E402
 from xaifake.data.dataset import SQUARE  # noqa: E402

@@ -25,10 +25,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import machine, spread  # noqa: E402
+
 from xaifake.data.dataset import read_encoded  # noqa: E402
 from xaifake.detector import build_xception  # noqa: E402
-from xaifake.detector.batches import EncodedFaces, EpochBatches, augment  # noqa: E402
-from xaifake.detector.batches import with_augmentation  # noqa: E402
+from xaifake.detector.batches import (  # noqa: E402
+    EncodedFaces,
+    EpochBatches,
+    augment,
+    with_augmentation,
+)
 from xaifake.progress import progress_bar  # noqa: E402
 
 SIZE = 128
@@ -60,9 +65,11 @@ class Ends(keras.callbacks.Callback):
     """Notes when each step has ended; without `async_safe`, Keras waits for it."""
 
     def on_train_begin(self, logs=None):
+        """Start anew."""
         self.times = []
 
     def on_train_batch_end(self, batch, logs=None):
+        """Wait for the step and note the time."""
         float(logs["loss"])
         self.times.append(time.perf_counter())
 
