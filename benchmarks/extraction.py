@@ -12,7 +12,6 @@ a larger part. The rates over processes include starting them.
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -25,7 +24,9 @@ import dlib
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "tools"), str(Path(__file__).parent)]
+
+from measure import machine, spread  # noqa: E402
 
 import hd_clips  # noqa: E402
 from xaifake.data import extract_faces  # noqa: E402
@@ -95,22 +96,6 @@ def shares(catalogue, frames, full):
     return spent, time.perf_counter() - start
 
 
-def spread(values):
-    """Write a median with the smallest and largest."""
-    return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def machine():
-    """Name the processor, its cores and the libraries that do the work."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (dlib, cv2, av))
-    return f"{name}, {os.cpu_count()} cores, {versions}"
-
-
 def main(arguments=None):
     """Make clips, extract them in both ways, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -120,7 +105,7 @@ def main(arguments=None):
     parser.add_argument("--processes", type=int, nargs="+", default=[1, os.cpu_count()])
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    print(machine())
+    print(machine(dlib, cv2, av))
     with tempfile.TemporaryDirectory() as folder:
         catalogue = make_clips(Path(folder), options.clips, options.frames)
         total = options.clips * options.frames

@@ -80,3 +80,30 @@ def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
     parts = ("decoding ", "searching ", "cutting and JPEG ")
     for words in ("cores", "ratio: ", "IoU over 0.9: 100.0%", *parts, "1 processes: "):
         assert words in printed
+
+
+def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypatch, tmp_path):
+    training = load("training")
+
+    def small(size=128, precision="float32"):
+        inputs = keras.Input((size, size, 3))
+        x = keras.layers.Conv2D(2, 8, strides=8, dtype=precision)(inputs)
+        x = keras.layers.GlobalAveragePooling2D(dtype=precision)(x)
+        return keras.Model(inputs, keras.layers.Dense(1, dtype="float32")(x))
+
+    monkeypatch.setattr(training, "build_xception", small)
+    table = tmp_path / "table.csv"
+    precisions = ["--precision", "float32", "mixed_float16"]
+    few = ["--batch", "4", "--steps", "3", "--rounds", "1"]
+    training.main([*few, *precisions, "--csv", str(table)])
+    printed = capsys.readouterr().out
+    for words in ("cores", "images a second: ", "ratio: ", "waiting for input: ", "limit: "):
+        assert words in printed
+    assert pd.read_csv(table).precision.to_list() == ["float32", "mixed_float16"]
+    # 16 x 16 places, each with 8 x 8 x 3 weights for both channels; the end has two weights.
+    assert training.operations(small()) == 2 * (256 * 192 * 2 + 2)
+
+
+def test_a_step_waits_from_the_end_of_the_one_before_until_its_batch_is_there():
+    given, ends = {0: 0.0, 1: 0.5, 2: 2.5, 3: 3.5}, [1.0, 2.0, 3.5, 5.0]
+    assert load("training").waited(given, ends) == pytest.approx(0.5 / 4)

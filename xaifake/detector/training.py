@@ -2,22 +2,28 @@
 
 import hashlib
 import json
-import math
 import os
 import platform
 import sys
+import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 import pandas as pd
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
-from xaifake.data.dataset import decode_image, read_encoded
+from xaifake.data.dataset import read_encoded
+from xaifake.detector.batches import (
+    RECALIBRATION,
+    VALIDATION,
+    EncodedFaces,
+    EpochBatches,
+    with_augmentation,
+)
+from xaifake.detector.devices import Devices, join_hosts
 from xaifake.detector.xception import (
     batch_norms,
     build_xception,
@@ -35,8 +41,6 @@ WARM_UP_STEPS = 30
 LAST_LEARNING_RATE = 1e-5
 BATCH_STATISTICS_IMAGES = 160
 RECALIBRATION_IMAGES = 2000
-# Keys of the seed sequences, so that no two draws of a run share a random stream.
-_EPOCH, _BATCH, _VALIDATION, _RECALIBRATION = range(4)
 
 
 def train(
@@ -118,14 +122,20 @@ def train(
         "seed": seed,
     }
     _check_settings(settings)
-    training = EncodedFaces.read(faces, "train", scale)
-    validation = EncodedFaces.read(faces, "validation", scale)
+    join_hosts()
+    devices = Devices()
+    devices.check_batch(batch_size)
+    training = _read(faces, "train", scale)
+    validation = _read(faces, "validation", scale)
     settings["data"] = _fingerprint(training, validation)
     out = Path(out)
-    _claim_folder(out, settings)
+    with devices.first_host_first():
+        _claim_folder(out, settings)
     card_path = out / "card.json"
-    if not card_path.is_file():
-        run = _Run(training, validation, out, settings, progress)
+    finished = card_path.is_file()
+    devices.wait()
+    if not finished:
+        run = _Run(training, validation, out, settings, devices, progress)
         with run.bar:
             run.train()
             run.finish(card_path)
@@ -184,72 +194,16 @@ def _write_text(path, text):
     os.replace(temporary, path)
 
 
-class EncodedFaces:
-    """The JPEG bytes, labels and clips of one split.
-
-    Parameters
-    ----------
-    encoded : list of bytes
-        N JPEG files.
-    labels : array of int, (N,)
-        1 is fake, 0 real.
-    clips : array, (N,)
-        The video each face comes from.
-    """
-
-    def __init__(self, encoded, labels, clips):
-        self.encoded = encoded
-        self.labels = np.asarray(labels)
-        self.clips = np.asarray(clips)
-
-    @classmethod
-    def read(cls, folder, split, scale):
-        """Read one split of a folder of extracted faces, which must have both classes."""
-        encoded, labels, table = read_encoded(folder, split, scale)
-        faces = cls(encoded, labels, table["video"])
-        if set(faces.labels) != {0, 1}:
-            raise UserError(
-                f"The {split} split at scale {scale} has {(faces.labels == 0).sum()} real and "
-                f"{(faces.labels == 1).sum()} fake faces: it needs both kinds."
-            )
-        return faces
-
-    def decode(self, rows):
-        """Return the pictures of some rows, uint8 (len(rows), H, W, 3)."""
-        return np.stack([decode_image(self.encoded[row]) for row in rows])
-
-    def draw_balanced(self, count, rng):
-        """Return `count` rows, real and fake by turns, each class spread over its clips."""
-        halves = []
-        for label in (0, 1):
-            rows = np.flatnonzero(self.labels == label)
-            halves.append(rows[spread_over_clips(self.clips[rows], math.ceil(count / 2), rng)])
-        return np.stack(halves, axis=1).ravel()[:count]
-
-
-def spread_over_clips(clips, count, rng):
-    """Draw faces so that all clips appear as equally often as can be.
-
-    Parameters
-    ----------
-    clips : array, (N,)
-        The clip of each face.
-    count : int
-        How many to draw; no face comes twice before all have come once.
-    rng : numpy.random.Generator
-        Source of the draw.
-
-    Returns
-    -------
-    numpy.ndarray of int, (count,)
-        Positions in `clips`: first one face of each clip in random order, then a second one...
-    """
-    drawn = []
-    for _ in range(math.ceil(count / len(clips))):
-        order = rng.permutation(len(clips))
-        turn = pd.Series(clips[order]).groupby(clips[order]).cumcount().to_numpy()
-        drawn.append(order[np.argsort(turn, kind="stable")])
-    return np.concatenate(drawn)[:count]
+def _read(folder, split, scale):
+    """Read one split of a folder of extracted faces, which must have both classes."""
+    encoded, labels, table = read_encoded(folder, split, scale)
+    faces = EncodedFaces(encoded, labels, table["video"])
+    if set(faces.labels) != {0, 1}:
+        raise UserError(
+            f"The {split} split at scale {scale} has {(faces.labels == 0).sum()} real and "
+            f"{(faces.labels == 1).sum()} fake faces: it needs both kinds."
+        )
+    return faces
 
 
 def _fingerprint(*splits):
@@ -260,93 +214,6 @@ def _fingerprint(*splits):
         for encoded in faces.encoded:
             digest.update(hashlib.sha256(encoded).digest())
     return digest.hexdigest()[:16]
-
-
-def augment(image, size, rng):
-    """Vary one training picture in ways that tell nothing about its class.
-
-    Mirrored in half of the cases; shifted by up to 3 % of its side in whole pixels and in half of
-    the cases zoomed by up to 5 %, so that the other half keeps its pixels untouched; contrast and
-    brightness changed by up to 15 and 10 %. A `size` below the picture's cuts a patch from around
-    the middle, where the face is.
-
-    Parameters
-    ----------
-    image : numpy.ndarray of uint8, (H, H, 3)
-        RGB picture.
-    size : int
-        Side of the picture returned, at most H.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    numpy.ndarray of float32, (size, size, 3)
-        Values from 0 to 255.
-    """
-    side = image.shape[0]
-    most = round(0.03 * side) + (side - size) // 4
-    corner = (side - size) // 2 + rng.integers(-most, most + 1, 2)
-    zoom = rng.uniform(0.95, 1.05) if rng.random() < 0.5 else 1.0
-    middle = (side - 1) / 2
-    move = (1 - zoom) * middle - corner
-    matrix = np.array([[zoom, 0, move[0]], [0, zoom, move[1]]])
-    image = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    if rng.random() < 0.5:
-        image = image[:, ::-1]
-    contrast, brightness = rng.uniform(0.85, 1.15), rng.uniform(-25.5, 25.5)
-    varied = (image.astype(np.float32) - 127.5) * np.float32(contrast) + np.float32(
-        127.5 + brightness
-    )
-    return np.clip(varied, 0, 255)
-
-
-class EpochBatches(keras.utils.PyDataset):
-    """The batches of one epoch; each depends on seed, epoch and its number alone."""
-
-    def __init__(self, faces, settings, epoch, size):
-        super().__init__(workers=min(8, os.cpu_count() or 1), max_queue_size=16)
-        self.faces, self.size = faces, size
-        self.batch_size = settings["batch_size"]
-        self.seed = (settings["seed"], epoch)
-        self.steps = settings["images_per_epoch"] // self.batch_size
-        rng = np.random.default_rng([_EPOCH, *self.seed])
-        self.rows = faces.draw_balanced(self.steps * self.batch_size, rng)
-
-    def __len__(self):
-        return self.steps
-
-    def __getitem__(self, number):
-        rng = np.random.default_rng([_BATCH, *self.seed, number])
-        rows = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
-        images = [augment(image, self.size, rng) for image in self.faces.decode(rows)]
-        return preprocess(np.stack(images)), self.faces.labels[rows, None].astype(np.float32)
-
-
-@contextmanager
-def data_parallel():
-    """Inside this context a model is built and trained on all accelerators, each taking its share.
-
-    Uses `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on
-    JAX. With a single device, and on torch, it does nothing.
-    """
-    backend = keras.backend.backend()
-    devices = [] if backend == "torch" else keras.distribution.list_devices()
-    if len(devices) < 2:
-        yield
-    elif backend == "jax":
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(None)
-    else:
-        import tensorflow as tf
-
-        with tf.distribute.MirroredStrategy(devices).scope():
-            yield
 
 
 def recalibrate(model, batches):
@@ -379,11 +246,19 @@ def recalibrate(model, batches):
 class _Progress(keras.callbacks.Callback):
     """Moves the run's bar and, after a few steps, tells how long the rest will take."""
 
+    # Called in threads, so that the device need not wait until a step's loss has been read.
+    async_safe = True
+
     def __init__(self, bar, batch_size, steps_to_go):
         super().__init__()
         self.bar, self.batch_size, self.steps_to_go = bar, batch_size, steps_to_go
+        self.lock = threading.Lock()
 
     def on_train_batch_end(self, batch, logs=None):
+        with self.lock:
+            self._count(batch, logs)
+
+    def _count(self, batch, logs):
         self.bar.update(self.batch_size)
         self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
         # The first step is slow: the backend traces the network.
@@ -397,9 +272,10 @@ class _Progress(keras.callbacks.Callback):
 class _Run:
     """The state of one training run: models, optimiser, log."""
 
-    def __init__(self, training, validation, out, settings, progress):
+    def __init__(self, training, validation, out, settings, devices, progress):
         self.training, self.out, self.settings = training, out, settings
-        rng = np.random.default_rng([_VALIDATION, settings["seed"]])
+        self.devices = devices
+        rng = np.random.default_rng([VALIDATION, settings["seed"]])
         rows = validation.draw_balanced(settings["validation_images"], rng)
         self.val_images, self.val_labels = validation.decode(rows), validation.labels[rows]
         self.steps = settings["images_per_epoch"] // settings["batch_size"]
@@ -411,7 +287,7 @@ class _Run:
         self.resumed_after = len(self.log)
         size = self.settings["batch_size"] * self.steps
         self.bar = progress_bar(
-            show=progress,
+            show=progress and devices.host == 0,
             total=self.settings["epochs"] * size,
             initial=self.resumed_after * size,
             unit="img",
@@ -429,22 +305,26 @@ class _Run:
 
     def train(self):
         """Train the epochs that are still to be trained."""
-        with data_parallel():
-            for epoch in range(len(self.log) + 1, self.settings["epochs"] + 1):
-                if self.model is None or self.model.input_shape[1] != self._size(epoch):
+        for epoch in range(len(self.log) + 1, self.settings["epochs"] + 1):
+            with self.devices.scope():
+                if self.model is None or self.network.input_shape[1] != self._size(epoch):
                     self._build(epoch)
                 seconds, fitted = self._fit(epoch)
-                self.scored.set_weights(self.model.get_weights())
-                self._record(epoch, seconds, fitted)
-                self._save()
-            if self.model is None:
+            self.scored.set_weights(self.network.get_weights())
+            self._record(epoch, seconds, fitted)
+            self._save()
+        if self.model is None:
+            with self.devices.scope():
                 self._build(self.settings["epochs"])
 
     def _build(self, epoch):
         """Make the model for an epoch's size, in the state of the end of the epoch before."""
-        self.model = build_xception(
-            self._size(epoch), precision=self.settings["precision"], seed=self.settings["seed"]
+        precision = self.settings["precision"]
+        self.network = build_xception(
+            self._size(epoch), precision=precision, seed=self.settings["seed"]
         )
+        self.devices.normalise_together(batch_norms(self.network))
+        self.model = with_augmentation(self.network, self.training.shape)
         rate = self.settings["learning_rate"]
         steps = self.settings["epochs"] * self.steps
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -454,8 +334,13 @@ class _Run:
             warmup_target=rate,
             warmup_steps=WARM_UP_STEPS,
         )
+        optimizer = keras.optimizers.Adam(schedule)
+        if precision == "mixed_float16":
+            # Small gradients would be zero in float16.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        # Keras compiles with XLA, but on TensorFlow's CPU, where XLA is slower.
         self.model.compile(
-            optimizer=keras.optimizers.Adam(schedule),
+            optimizer=optimizer,
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
         )
@@ -475,8 +360,15 @@ class _Run:
         steps_to_go = self._steps_to_go(epoch) if first else None
         callbacks = [_Progress(self.bar, self.settings["batch_size"], steps_to_go)]
         start = time.perf_counter()
-        batches = EpochBatches(self.training, self.settings, epoch, self._size(epoch))
-        fitted = self.model.fit(batches, epochs=1, verbose=0, callbacks=callbacks, shuffle=False)
+        share = (self.devices.host, self.devices.hosts)
+        with EpochBatches(self.training, self.settings, epoch, self._size(epoch), share) as batches:
+            try:
+                fitted = self.model.fit(batches, verbose=0, callbacks=callbacks, shuffle=False)
+            except Exception:
+                # TensorFlow wraps an error of the reading threads into one of its own.
+                if batches.failure is not None:
+                    raise batches.failure from None
+                raise
         return time.perf_counter() - start, fitted.history
 
     def _steps_to_go(self, epoch):
@@ -529,14 +421,16 @@ class _Run:
         return float(roc_auc_score(labels, np.concatenate(logits)[:, 0]))
 
     def _save(self):
-        """Write the checkpoint, then the log that stands in it."""
-        tensors = {key: np.asarray(variable.numpy()) for key, variable in self._state().items()}
-        write_tensors(tensors, self.checkpoint, {"log": json.dumps(self.log)})
-        _write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
+        """Write the checkpoint, then the log that stands in it; the first host does."""
+        if self.devices.host == 0:
+            tensors = {key: np.asarray(one.numpy()) for key, one in self._state().items()}
+            write_tensors(tensors, self.checkpoint, {"log": json.dumps(self.log)})
+            _write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
+        self.devices.wait()
 
     def finish(self, card_path):
         """Settle batch norm's statistics, write weights and card, drop the checkpoint."""
-        trained = self.model.get_weights()
+        trained = self.network.get_weights()
         self.scored.set_weights(trained)
         scores = {"moving_averages": self._validate()}
         self._say("measuring batch norm's statistics anew")
@@ -545,14 +439,16 @@ class _Run:
         kept = min(scores, key=lambda name: scores[name]["val_loss"])
         if kept == "moving_averages":
             self.scored.set_weights(trained)
-        # One entry only: safetensors writes several in random order.
-        stamp = {"settings": json.dumps(self.settings)}
-        save_weights(self.scored, self.out / "weights.safetensors", stamp)
-        _write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
-        self.checkpoint.unlink()
+        if self.devices.host == 0:
+            # One entry only: safetensors writes several in random order.
+            stamp = {"settings": json.dumps(self.settings)}
+            save_weights(self.scored, self.out / "weights.safetensors", stamp)
+            _write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
+            self.checkpoint.unlink()
+        self.devices.wait()
 
     def _recalibration_batches(self):
-        rng = np.random.default_rng([_RECALIBRATION, self.settings["seed"]])
+        rng = np.random.default_rng([RECALIBRATION, self.settings["seed"]])
         count = min(RECALIBRATION_IMAGES, len(self.training.labels))
         rows = self.training.draw_balanced(count, rng)
         size = self.settings["batch_size"]
