@@ -38,7 +38,8 @@ from xaifake.progress import progress_bar  # noqa: E402
 
 SIZE = 128
 # Operations a second without sparsity, by the makers' data sheets: 16 bits on the matrix units,
-# and float32 (on those that have it, TensorFloat-32, which TensorFlow uses for float32).
+# and float32 (on those that have it, TensorFloat-32, which TensorFlow uses for float32). Of A100,
+# H100 and V100 those in SXM modules; as PCIe cards they have less.
 LIMITS = {
     "A100": (312e12, 156e12),
     "H100": (989e12, 494e12),

@@ -1,6 +1,7 @@
 """The benchmarks measure what they print."""
 
 import importlib.util
+import re
 
 import keras
 import numpy as np
@@ -107,3 +108,17 @@ def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypat
 def test_a_step_waits_from_the_end_of_the_one_before_until_its_batch_is_there():
     given, ends = {0: 0.0, 1: 0.5, 2: 2.5, 3: 3.5}, [1.0, 2.0, 3.5, 5.0]
     assert load("training").waited(given, ends) == pytest.approx(0.5 / 4)
+
+
+def test_the_plan_for_dfd_multiplies_what_it_measures(capsys):
+    load("planning").main(["--seconds", "1", "--rounds", "1", "--workers", "1", "10"])
+    told = capsys.readouterr().out
+    seconds = {
+        kind: float(re.search(rf"{kind} video of 1 s, .*? taken: (\S+)", told)[1])
+        for kind in ("real", "fake")
+    }
+    hours = (363 * seconds["real"] + 3068 * seconds["fake"]) / 3600
+    assert float(re.search(r"DFD: (\S+) hours", told)[1]) == pytest.approx(hours, abs=0.1)
+    assert float(re.search(r"10 workers .*?: (\S+) hours", told)[1]) == pytest.approx(
+        hours / 10, abs=0.1
+    )

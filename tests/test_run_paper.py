@@ -1,4 +1,4 @@
-"""The script of the paper's profile: the command line takes its stages, each finds the one before."""
+"""The paper's profile as a script: the command line takes its stages, each finds the one before."""
 
 import json
 
