@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
@@ -22,15 +23,15 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tools")]
 
-import hd_clips  # noqa: E402
 from measure import machine, spread  # noqa: E402
 
+import hd_clips  # noqa: E402
 from xaifake.data.dfd import DFD_VIDEOS  # noqa: E402
 from xaifake.data.extraction import cut_video  # noqa: E402
 from xaifake.data.portraits import read_portraits  # noqa: E402
+from xaifake.data.rendering import FRAME_RATE  # noqa: E402
 from xaifake.progress import progress_bar  # noqa: E402
 
-RATE = 25  # frames a second
 TAKEN = {"real": 267, "fake": 39}
 SETTINGS = {
     "scales": [1.3, 2.0], "frames_per_video": TAKEN, "twins": False, "size": 128,
@@ -40,9 +41,13 @@ SETTINGS = {
 
 def make_videos(folder, seconds):
     """Write the clip and a mask as large; return their paths."""
-    frames = hd_clips.hd_frames("one", read_portraits().index[:1], seconds * RATE)
+    people = read_portraits().index[:1]
+    # There and back again, so that the person stays in the picture.
+    away = [frame for frame, _ in hd_clips.hd_frames("one", people, 2 * FRAME_RATE)]
+    there_and_back = away + away[-2:0:-1]
     clip, mask = folder / "clip.mp4", folder / "mask.mp4"
-    hd_clips.write_hd_clip(clip, (frame for frame, _ in frames))
+    count = seconds * FRAME_RATE
+    hd_clips.write_hd_clip(clip, islice(cycle(there_and_back), count))
     patch = np.zeros((hd_clips.HEIGHT, hd_clips.WIDTH, 3), np.uint8)
     patch[400:700, 800:1100] = 255
     moving = (np.roll(patch, i % 50, axis=1) for i in range(seconds * RATE))
@@ -88,9 +93,9 @@ def main(arguments=None):
         )
     whole = sum(DFD_VIDEOS[kind] * np.median(takes) for kind, takes in seconds.items()) / 3600
     disk = sum(DFD_VIDEOS[kind] * size for kind, size in sizes.items()) / 1e9
-    print(f"all of DFD: {whole:.1f} hours of one core, {disk:.1f} GB of faces")
+    print(f"all of DFD: {whole:.2f} hours of one core, {disk:.1f} GB of faces")
     for workers in options.workers:
-        print(f"{workers} workers with a core each: {whole / workers:.1f} hours")
+        print(f"{workers} workers with a core each: {whole / workers:.2f} hours")
 
 
 if __name__ == "__main__":
