@@ -12,20 +12,19 @@ a larger part. The rates over processes include starting them.
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 import time
 from itertools import tee
 from pathlib import Path
 
-import av
 import cv2
-import dlib
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tools")]
+
+from measure import machine, spread  # noqa: E402
 
 import hd_clips  # noqa: E402
 from xaifake.data import extract_faces  # noqa: E402
@@ -93,22 +92,6 @@ def shares(catalogue, frames, full):
         for frame, faces in zip(shown, timed("searching", found)):
             stages._frame_rows("", 0, frame, faces, {}, settings)
     return spent, time.perf_counter() - start
-
-
-def spread(values):
-    """Write a median with the smallest and largest."""
-    return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def machine():
-    """Name the processor, its cores and the libraries that do the work."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (dlib, cv2, av))
-    return f"{name}, {os.cpu_count()} cores, {versions}"
 
 
 def main(arguments=None):

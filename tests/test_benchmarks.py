@@ -80,3 +80,19 @@ def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
     parts = ("decoding ", "searching ", "cutting and JPEG ")
     for words in ("cores", "ratio: ", "IoU over 0.9: 100.0%", *parts, "1 processes: "):
         assert words in printed
+
+
+def test_the_explanation_benchmark_measures_each_part(capsys):
+    tiny = "--rounds 1 --methods gradient lime --samples 8 --batches 1 --memory 0 --sizes 71"
+    tiny += " --growing 32 --growing-samples 4 --steps"
+    load("explanations").main(tiny.split())
+    printed = capsys.readouterr().out
+    for words in ("cores", "GPU: ", "ratio: ", "share of forward passes in ours: "):
+        assert words in printed
+    for part in ("lime", "method", "size", "pictures", "num_samples"):
+        assert any(line.split()[:1] == [part] for line in printed.splitlines())
+
+
+def test_memory_is_what_a_method_needs_beyond_a_forward_pass():
+    found = load("explanations").memory("gradient", 4)
+    assert found["at"] == 4 and 0 <= found["megabytes"] < 10_000

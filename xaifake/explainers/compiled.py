@@ -11,7 +11,7 @@ import tensorflow as tf
 
 # From so many pictures on a graph is used. It depends on the call alone and not on what was asked
 # before, so that the same call gives the same bytes each time.
-ENOUGH = 64
+ENOUGH = 32
 _graphs = weakref.WeakKeyDictionary()
 
 
