@@ -50,7 +50,7 @@ def make_videos(folder, seconds):
     hd_clips.write_hd_clip(clip, islice(cycle(there_and_back), count))
     patch = np.zeros((hd_clips.HEIGHT, hd_clips.WIDTH, 3), np.uint8)
     patch[400:700, 800:1100] = 255
-    moving = (np.roll(patch, i % 50, axis=1) for i in range(seconds * RATE))
+    moving = (np.roll(patch, i % 50, axis=1) for i in range(count))
     hd_clips.write_hd_clip(mask, moving)
     return str(clip), str(mask)
 

@@ -122,3 +122,19 @@ def test_the_plan_for_dfd_multiplies_what_it_measures(capsys):
     assert float(re.search(r"10 workers .*?: (\S+) hours", told)[1]) == pytest.approx(
         hours / 10, abs=0.1
     )
+
+
+def test_the_explanation_benchmark_measures_each_part(capsys):
+    tiny = "--rounds 1 --methods gradient lime --samples 8 --batches 1 --memory 0 --sizes 71"
+    tiny += " --growing 32 --growing-samples 4 --steps"
+    load("explanations").main(tiny.split())
+    printed = capsys.readouterr().out
+    for words in ("cores", "GPU: ", "ratio: ", "share of forward passes in ours: "):
+        assert words in printed
+    for part in ("lime", "method", "size", "pictures", "num_samples"):
+        assert any(line.split()[:1] == [part] for line in printed.splitlines())
+
+
+def test_memory_is_what_a_method_needs_beyond_a_forward_pass():
+    found = load("explanations").memory("gradient", 4)
+    assert found["at"] == 4 and 0 <= found["megabytes"] < 10_000

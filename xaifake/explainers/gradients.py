@@ -1,7 +1,8 @@
 """Explanations by the gradient of the logit (chapter 07_gradients).
 
-All of them run eagerly on the Keras 3 model and take a `Question`, which `xaifake.explain` makes.
-Each returns relevance, float32 (N, H, W, 3), and a dict of columns for the report.
+All of them run on the Keras 3 model, as a graph where there are many pictures, and take a
+`Question`, which `xaifake.explain` makes. Each returns relevance, float32 (N, H, W, 3), and a dict
+of columns for the report.
 """
 
 from weakref import WeakKeyDictionary
@@ -11,11 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from xaifake.errors import UserError
+from xaifake.explainers.compiled import answers
 from xaifake.explainers.graph import RELUS, find_layer, nodes
-from xaifake.explainers.question import batches, one_for_each
+from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
 _guided = WeakKeyDictionary()
+_split = WeakKeyDictionary()
 
 
 def gradient(question, batch_size=32, progress=True):
@@ -36,7 +39,7 @@ def gradient(question, batch_size=32, progress=True):
     report : dict of str to array
         `logit` of the class asked for.
     """
-    return _map_batches(question, question.logit, batch_size, progress)
+    return _collect(question, _slope, batch_size, progress)
 
 
 def input_t_gradient(question, batch_size=32, progress=True):
@@ -106,12 +109,13 @@ def _path_mean(question, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
     total = np.zeros(question.images.shape)
     points = np.arange(len(start) * len(alphas))
+    slope_at = answers(_slope, question, len(points))
     starts = batches(len(points), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
         picture, step = np.divmod(points[first : first + batch_size], len(alphas))
         way = alphas[step].astype(np.float32)[:, None, None, None]
         here = start[picture] + way * (question.images[picture] - start[picture])
-        slope, _ = _slope(question.logit, here)
+        slope = slope_at(here)[0].numpy()
         for number in np.unique(picture):
             total[number] += slope[picture == number].sum(axis=0, dtype=np.float64)
     return total / len(alphas)
@@ -130,12 +134,7 @@ def guided_backprop(question, batch_size=32, progress=True):
     UserError
         If the model has no ReLU, or activations of another kind, for which it is not defined.
     """
-    model = _guided_copy(question.model)
-
-    def logit(images):
-        return question.of_logits(model(images, training=False))
-
-    return _map_batches(question, logit, batch_size, progress)
+    return _collect(question, _slope, batch_size, progress, _guided_copy(question.model))
 
 
 def _guided_copy(model):
@@ -174,6 +173,16 @@ def _guided_layer(layer):
     return copy
 
 
+@tf.RegisterGradient("XaifakeGuidedRelu")
+def _guided_relu(op, upstream):
+    return tf.raw_ops.ReluGrad(gradients=tf.nn.relu(upstream), features=op.outputs[0])
+
+
+@tf.RegisterGradient("XaifakeGuidedRelu6")
+def _guided_relu6(op, upstream):
+    return tf.raw_ops.Relu6Grad(gradients=tf.nn.relu(upstream), features=op.outputs[0])
+
+
 def _guide(activation):
     @tf.custom_gradient
     def guided(x):
@@ -182,7 +191,15 @@ def _guide(activation):
             y = activation(x)
         return y, lambda upstream: tape.gradient(y, x, tf.nn.relu(upstream))
 
-    return guided
+    def call(x):
+        if tf.executing_eagerly():
+            return guided(x)
+        # In a graph, a custom gradient would be kept, with the whole graph, when the model is gone.
+        names = {"Relu": "XaifakeGuidedRelu", "Relu6": "XaifakeGuidedRelu6"}
+        with tf.compat.v1.get_default_graph().gradient_override_map(names):
+            return activation(x)
+
+    return call
 
 
 def grad_cam(question, batch_size=32, progress=True, layer=None):
@@ -217,22 +234,23 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
             f"The layer {node.name!r} returns {tuple(node.output.shape)}, and Grad-CAM needs maps "
             "(N, h, w, channels)."
         )
-    split = keras.Model(model.inputs[0], [node.output, model.outputs[0]])
-    height, width, channels = question.images.shape[1:]
+    split = _split.setdefault(model, {})
+    if node.name not in split:
+        split[node.name] = keras.Model(model.inputs[0], [node.output, model.outputs[0]])
+    return _collect(question, _cam, batch_size, progress, split[node.name])
 
-    def explain(images):
-        images = tf.convert_to_tensor(images)
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            maps, logits = split(images, training=False)
-            logit = question.of_logits(logits)
-        maps, slopes = (tf.cast(x, tf.float32) for x in (maps, _gradient(tape, logit, maps)))
-        weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
-        cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
-        cam = tf.image.resize(cam, (height, width)) / channels
-        return np.repeat(cam.numpy(), channels, axis=-1), logit.numpy()
 
-    return _collect(question, explain, batch_size, progress)
+def _cam(split, images, index, sign):
+    """Return the Grad-CAM of a model that returns maps and logits, and the logit."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        maps, logits = split(images, training=False)
+        logit = choose(logits, index, sign)
+    maps, slopes = (tf.cast(x, tf.float32) for x in (maps, _used(tape.gradient(logit, maps))))
+    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+    cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+    height, width, channels = images.shape[1:]
+    return tf.repeat(tf.image.resize(cam, (height, width)) / channels, channels, axis=-1), logit
 
 
 def _last_maps(model):
@@ -243,36 +261,39 @@ def _last_maps(model):
     return found[-1]
 
 
-def _gradient(tape, logit, tensor):
-    slopes = tape.gradient(logit, tensor)
+def _slope(model, images, index, sign):
+    """Return the gradient of a logit with respect to pictures, and the logit."""
+    if not tf.executing_eagerly():
+        logit = choose(model(images, training=False), index, sign)
+        return _used(tf.gradients(logit, images)[0]), logit
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logit = choose(model(images, training=False), index, sign)
+    return _used(tape.gradient(logit, images)), logit
+
+
+def _logit(model, images, index, sign):
+    return choose(model(images, training=False), index, sign)
+
+
+def _used(slopes):
     if slopes is None:
         raise UserError("The model's answer does not depend on the picture: nothing to explain.")
     return slopes
 
 
-def _slope(logit, images):
-    """Return the gradient of a logit with respect to pictures, and the logit, as arrays."""
-    images = tf.convert_to_tensor(images)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        value = logit(images)
-    return _gradient(tape, value, images).numpy(), value.numpy()
-
-
-def _map_batches(question, logit, batch_size, progress):
-    return _collect(question, lambda images: _slope(logit, images), batch_size, progress)
-
-
-def _collect(question, explain, batch_size, progress):
-    """Run a function from pictures to (relevance, logits) over batches."""
-    answers = []
+def _collect(question, function, batch_size, progress, model=None):
+    """Run a function to relevance and logits over batches."""
+    explain, found = answers(function, question, len(question.images), model), []
     starts = batches(len(question.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
-        answers.append(explain(question.images[first : first + batch_size]))
-    relevance, logits = (np.concatenate(part) for part in zip(*answers, strict=True))
+        parts = explain(question.images[first : first + batch_size])
+        found.append([part.numpy() for part in parts])
+    relevance, logits = (np.concatenate(part) for part in zip(*found, strict=True))
     return relevance, {"logit": logits}
 
 
 def _logits(question, images, batch_size):
+    logit = answers(_logit, question, len(images))
     starts = batches(len(images), batch_size)
-    return np.concatenate([question.logit(images[i : i + batch_size]).numpy() for i in starts])
+    return np.concatenate([logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -15,7 +15,8 @@ from skimage.segmentation import felzenszwalb, quickshift, slic
 from tqdm import TqdmWarning
 
 from xaifake.errors import UserError
-from xaifake.explainers.question import batches, one_for_each
+from xaifake.explainers.compiled import ENOUGH, answers
+from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
 with warnings.catch_warnings():
@@ -114,7 +115,7 @@ def explain_lime(
     fills = make_fills(question, fill)
     relevance = np.empty_like(question.images)
     columns = {"segments": [], "r2": [], "prediction_gap": []}
-    probability = classifier(question)
+    probability = classifier(question, num_samples)
     bar = zip(question.images, segments, fills, strict=True)
     bar = progress_bar(
         bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
@@ -187,16 +188,24 @@ class _FastExplainer(LimeImageExplainer):
         return data, labels
 
 
-def classifier(question):
-    """Return a function from pictures (B, H, W, C) to the probability (B,) of the target."""
+def classifier(question, count=ENOUGH):
+    """Return a function from pictures (B, H, W, C) to the probability (B,) of the target.
 
-    def probability(images):
-        logits = question.model(images, training=False)
-        if logits.shape[1] > 1:
-            return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()[:, question.index]
-        return tf.sigmoid(question.of_logits(logits)).numpy()
+    Parameters
+    ----------
+    question : Question
+    count : int
+        How many pictures it will be asked about; if they are few, it runs eagerly.
+    """
+    probability = answers(_probability, question, count)
+    return lambda images: probability(np.asarray(images, np.float32)).numpy()
 
-    return probability
+
+def _probability(model, images, index, sign):
+    logits = model(images, training=False)
+    if logits.shape[1] > 1:
+        return tf.nn.softmax(tf.cast(logits, tf.float32))[:, index]
+    return tf.sigmoid(choose(logits, index, sign))
 
 
 def segment(question, segmentation):

@@ -49,7 +49,12 @@ class Question:
 
     def of_logits(self, logits):
         """Choose from logits (N, K) the one asked for, with its sign: (N,)."""
-        return self.sign * tf.cast(logits[:, self.index], tf.float32)
+        return choose(logits, self.index, self.sign)
+
+
+def choose(logits, index, sign):
+    """Choose from logits (N, K) one, with a sign: float32 (N,)."""
+    return sign * tf.cast(logits[:, index], tf.float32)
 
 
 def ask(model, images, target="fake", value_range=RANGE):

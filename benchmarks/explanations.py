@@ -1,0 +1,218 @@
+"""What explanations cost: LIME beside the lime package, every method, memory and growth.
+
+    python benchmarks/explanations.py [--rounds 3] [--methods gradient lime ...] [--store]
+
+Both LIMEs get the same picture, segments and samples, and take turns; lime's own has its defaults
+and asks Keras' `predict_on_batch`. The methods' unit is one forward pass of the network, as a
+graph and in batches of the same size. LIME explains one face at any batch, of perturbed pictures;
+Integrated Gradients one, of points on its path. Memory is what a fresh process needs at its height
+beyond that of a forward pass. All is measured on the device that TensorFlow takes: a GPU where
+there is one. `--store` writes the table to xaifake/assets/benchmarks.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measure import machine, spread  # noqa: E402
+
+from xaifake import explain, methods  # noqa: E402
+from xaifake.data import load_faces  # noqa: E402
+from xaifake.detector import build_xception, load_detector  # noqa: E402
+from xaifake.explainers import lime  # noqa: E402
+from xaifake.explainers.question import ask, batches  # noqa: E402
+from xaifake.explainers.stored import BENCHMARKS  # noqa: E402
+from xaifake.progress import progress_bar  # noqa: E402
+
+OPTIONS = {
+    "lime": {"segmentation": "slic"},
+    "lrp": {"rule": "Epsilon"},
+    "lrp.alpha_beta": {"alpha": 3},
+    "lrp.sequential_preset_b_flat_until_idx": {"until_layer_idx": 5},
+}
+ONE_FACE = ("lime", "integrated_gradients")
+CURVES = ("gradient", "grad_cam", "lrp.sequential_preset_b_flat")
+MANY = 32  # pictures of a curve: from so many on, gradients run as graphs
+SIZE_BATCH = 8  # so that the largest pictures fit
+
+
+def timed(function, rounds):
+    """Return the seconds of each round after one that is not counted."""
+    function()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def forward(model, images, batch):
+    """Return a function that passes pictures through the network, as a graph, in batches."""
+    question = ask(model, images)
+    run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    starts = batches(len(images), batch)
+    return lambda: [run(question.images[i : i + batch]).numpy() for i in starts]
+
+
+def row(part, method, at, seconds, faces, passes):
+    """Return a row of the table: seconds a face, and the same in forward passes."""
+    each = [took / faces for took in seconds]
+    cost = dict(zip(("seconds", "fastest", "slowest"), (np.median(each), min(each), max(each))))
+    return {"part": part, "method": method, "at": at, **cost, "passes": passes}
+
+
+def measure(part, model, images, batch, names, at, rounds, **more):
+    """Yield a row for a forward pass and for each method."""
+    seconds = timed(forward(model, images, batch), rounds)
+    unit = np.median(seconds) / len(images)
+    yield row(part, "forward pass", at, seconds, len(images), 1.0)
+    for name in names:
+        faces = images[:1] if name in ONE_FACE else images
+        options = OPTIONS.get(name, {}) | more | {"batch_size": batch, "progress": False}
+        seconds = timed(partial(explain, model, faces, name, **options), rounds)
+        yield row(part, name, at, seconds, len(faces), np.median(seconds) / len(faces) / unit)
+
+
+def compare_lime(model, images, samples, rounds):
+    """Let both LIMEs explain one picture in turn; print, and return their rows."""
+    question = ask(model, images[:1])
+    image, segments = question.images[0], lime.segment(question, "slic")[0]
+    asked, spent = lime.classifier(question, samples), []
+
+    def classify(pictures):
+        start = time.perf_counter()
+        answer = asked(pictures)
+        spent.append(time.perf_counter() - start)
+        return answer
+
+    def both(pictures):
+        logits = model.predict_on_batch(pictures.astype(np.float32))
+        probability = 1 / (1 + np.exp(-logits.astype(float)))
+        return np.hstack([1 - probability, probability])
+
+    def ours():
+        return lime.fit_surrogate(classify, image, segments, None, samples).weights
+
+    def theirs():
+        explainer = lime.LimeImageExplainer(random_state=0)
+        found = explainer.explain_instance(
+            image, both, num_samples=samples,
+            segmentation_fn=lambda _: segments, random_seed=0,
+        )  # fmt: skip
+        return np.array([weight for _, weight in sorted(found.local_exp[1])])
+
+    weights = ours(), theirs()
+    spent.clear()
+    seconds = {ours: [], theirs: []}
+    for _ in range(rounds):
+        for run in seconds:
+            start = time.perf_counter()
+            run()
+            seconds[run].append(time.perf_counter() - start)
+    ratios = [b / a for a, b in zip(seconds[ours], seconds[theirs])]
+    apart = np.abs(weights[0] - weights[1]).max()
+    print(f"LIME, {samples} samples, {segments.max() + 1} segments")
+    print(f"xaifake: {spread(seconds[ours])} s; lime: {spread(seconds[theirs])} s")
+    print(f"ratio: {spread(ratios)}")
+    print(f"coefficients: at most {apart:.1e} apart, the largest is {np.abs(weights[1]).max():.2g}")
+    print(f"share of forward passes in ours: {sum(spent) / sum(seconds[ours]):.1%}")
+    return [
+        row("lime", name, samples, took, 1, np.nan)
+        for name, took in zip(("xaifake", "lime"), seconds.values())
+    ]
+
+
+def memory(name, count):
+    """Return the megabytes that a method needs beyond a forward pass, measured in a new process."""
+    command = [sys.executable, __file__, "--peak", name, "--memory", str(count)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return {"part": "memory", "method": name, "at": count, "megabytes": float(answer.stdout)}
+
+
+def peak(name, count):
+    """Print how much this process grows at its height when a method runs after a forward pass."""
+    model, images = load_detector(2.0), load_faces(scale=2.0).images[:count]
+    forward(model, images, count)()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    faces = images[:1] if name in ONE_FACE else images
+    explain(model, faces, name, batch_size=count, progress=False, **OPTIONS.get(name, {}))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print((after - before) / (1024 if sys.platform.startswith("linux") else 1024**2))
+
+
+def growth(model, images, options):
+    """Yield rows of the curves: size, batch, samples and steps."""
+    names = [name for name in CURVES if name in options.methods]
+    for size in options.sizes:
+        pictures = np.random.default_rng(0).integers(0, 256, (MANY, size, size, 3), dtype=np.uint8)
+        larger = build_xception(size)
+        yield from measure("size", larger, pictures, SIZE_BATCH, names, size, options.rounds)
+    for count in options.growing:
+        yield from measure("pictures", model, images[:MANY], count, names, count, options.rounds)
+    for name, key, values in (
+        ("lime", "num_samples", options.growing_samples),
+        ("integrated_gradients", "steps", options.steps),
+    ):
+        for value in values if name in options.methods else ():
+            more = {key: value}
+            yield from measure(
+                key, model, images[:MANY], MANY, [name], value, options.rounds, **more
+            )
+
+
+def parse(arguments):
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=methods(), choices=methods())
+    parser.add_argument("--samples", type=int, default=1000, help="of LIME beside lime's own")
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 32])
+    parser.add_argument("--memory", type=int, default=64, help="batch at which memory is measured")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[96, 128, 192, 256])
+    parser.add_argument("--growing", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--growing-samples", type=int, nargs="*", default=[125, 250, 500, 1000])
+    parser.add_argument("--steps", type=int, nargs="*", default=[16, 32, 64, 128])
+    parser.add_argument("--store", action="store_true")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Measure, print, and store the table if asked to."""
+    options = parse(arguments)
+    if options.peak:
+        return peak(options.peak, options.memory)
+    devices = tf.config.list_physical_devices("GPU")
+    gpu = [tf.config.experimental.get_device_details(device)["device_name"] for device in devices]
+    print(f"{machine(tf, np)}, GPU: {', '.join(gpu) or 'none'}")
+    model, images = load_detector(2.0), load_faces(scale=2.0).images
+    rows = compare_lime(model, images, options.samples, options.rounds)
+    for batch in options.batches:
+        found = measure(
+            "method", model, images[:batch], batch, options.methods, batch, options.rounds
+        )
+        rows += progress_bar(found, show=True, unit="method", total=len(options.methods) + 1)
+    if options.memory:
+        bar = progress_bar(options.methods, show=True, unit="process")
+        rows += [memory(name, options.memory) for name in bar]
+    rows += progress_bar(growth(model, images, options), show=True, unit="point", total=None)
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format="{:.3g}".format, na_rep=""))
+    if options.store:
+        BENCHMARKS.mkdir(parents=True, exist_ok=True)
+        table.to_csv(BENCHMARKS / "explanations.csv", index=False, float_format="%.4g")
+
+
+if __name__ == "__main__":
+    main()
