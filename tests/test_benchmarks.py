@@ -21,6 +21,14 @@ def load(name):
     return module
 
 
+def small_network(size=128, precision="float32"):
+    """A network of three layers in Xception's place: the benchmark's arithmetic is tested."""
+    inputs = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(2, 8, strides=8, dtype=precision)(inputs)
+    x = keras.layers.GlobalAveragePooling2D(dtype=precision)(x)
+    return keras.Model(inputs, keras.layers.Dense(1, dtype="float32")(x))
+
+
 @pytest.fixture(scope="module")
 def benchmark():
     return load("lrp")
@@ -85,14 +93,7 @@ def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
 
 def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypatch, tmp_path):
     training = load("training")
-
-    def small(size=128, precision="float32"):
-        inputs = keras.Input((size, size, 3))
-        x = keras.layers.Conv2D(2, 8, strides=8, dtype=precision)(inputs)
-        x = keras.layers.GlobalAveragePooling2D(dtype=precision)(x)
-        return keras.Model(inputs, keras.layers.Dense(1, dtype="float32")(x))
-
-    monkeypatch.setattr(training, "build_xception", small)
+    monkeypatch.setattr(training, "build_xception", small_network)
     table = tmp_path / "table.csv"
     precisions = ["--precision", "float32", "mixed_float16"]
     few = ["--batch", "4", "--steps", "3", "--rounds", "1"]
@@ -102,7 +103,7 @@ def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypat
         assert words in printed
     assert pd.read_csv(table).precision.to_list() == ["float32", "mixed_float16"]
     # 16 x 16 places, each with 8 x 8 x 3 weights for both channels; the end has two weights.
-    assert training.operations(small()) == 2 * (256 * 192 * 2 + 2)
+    assert training.operations(small_network()) == 2 * (256 * 192 * 2 + 2)
 
 
 def test_a_step_waits_from_the_end_of_the_one_before_until_its_batch_is_there():
@@ -124,10 +125,13 @@ def test_the_plan_for_dfd_multiplies_what_it_measures(capsys):
     )
 
 
-def test_the_explanation_benchmark_measures_each_part(capsys):
+def test_the_explanation_benchmark_measures_each_part(capsys, monkeypatch):
+    explanations = load("explanations")
+    monkeypatch.setattr(explanations, "load_detector", lambda scale: small_network())
+    monkeypatch.setattr(explanations, "build_xception", small_network)
     tiny = "--rounds 1 --methods gradient lime --samples 8 --batches 1 --memory 0 --sizes 71"
     tiny += " --growing 32 --growing-samples 4 --steps"
-    load("explanations").main(tiny.split())
+    explanations.main(tiny.split())
     printed = capsys.readouterr().out
     for words in ("cores", "GPU: ", "ratio: ", "share of forward passes in ours: "):
         assert words in printed
