@@ -5,9 +5,10 @@
 The clips are made from the embedded portraits on larger, moving backgrounds (see
 tools/hd_clips.py): in most of them one person, in others two, none, or one who leaves. Both ways
 take turns in the same minutes; the figures are medians over the rounds, with the smallest and
-largest. What parts decoding, searching and the rest (cutting and JPEG) have is measured on one pass
-in this process. All frames of the clips are taken; of a video of which only some are, decoding has
-a larger part. The rates over processes include starting them.
+largest. What parts decoding, searching and the rest (cutting and JPEG) have, and which kind of clip
+gains how much, is measured on one pass in this process. All frames of the clips are taken; of a
+video of which only some are, decoding has a larger part. The rates over processes include starting
+them.
 """
 
 import argparse
@@ -123,11 +124,14 @@ def main(arguments=None):
         print(f"ratio: {spread(ratios)}")
         both, alike = compare(manifests[True], manifests[False])
         print(f"faces accepted by both: {both}; squares with IoU over 0.9: {alike:.1%}")
-        for full, name in ((True, "every frame whole"), (False, "followed")):
-            spent, whole = shares(catalogue, options.frames, full)
-            spent["cutting and JPEG"] = whole - sum(spent.values())
-            parts = ", ".join(f"{part} {took / whole:.0%}" for part, took in spent.items())
-            print(f"{name}: {parts}; {1e3 * whole / total:.0f} ms a frame")
+        kinds = catalogue.groupby(catalogue.video.str.split("_").str[1], sort=False)
+        for kind, clips in kinds:
+            count = len(clips) * options.frames
+            for full, name in ((True, "every frame whole"), (False, "followed")):
+                spent, whole = shares(clips, options.frames, full)
+                spent["cutting and JPEG"] = whole - sum(spent.values())
+                parts = ", ".join(f"{part} {took / whole:.0%}" for part, took in spent.items())
+                print(f"{kind}, {name}: {1e3 * whole / count:.0f} ms a frame; {parts}")
         for processes in options.processes:
             took, _ = extract(catalogue, options.frames, False, processes)
             print(f"{processes} processes: {total / took:.1f} frames a second")

@@ -68,6 +68,9 @@ def test_a_followed_clip_has_the_faces_of_one_that_is_searched_whole(finder, kin
     followed, whole = list(finder.follow(frames, every=4)), [finder.find(f) for f in frames]
     counts = [len(faces) for faces in followed]
     assert counts == [len(faces) for faces in whole]
+    followed, whole = (
+        [sorted(f, key=lambda face: face.box) for f in way] for way in (followed, whole)
+    )
     assert set(counts) == {"one": {1}, "two": {1, 2}, "none": {0}, "leaving": {0, 1}}[kind]
     assert 1 not in np.array(counts)[np.array(inside) >= 2]
     if kind != "none":
@@ -113,7 +116,21 @@ def test_where_a_second_face_comes_all_frames_between_are_searched_whole():
     finder = Counting()
     found = list(finder.follow(told(*[(9,)] * 3, *[(9, 99)] * 5), every=4))
     assert [len(faces) for faces in found] == [1] * 3 + [2] * 5
-    assert finder.around == []
+    assert set(finder.whole) >= {0, 1, 2, 3, 4} and finder.around == [5, 5, 6, 6]
+
+
+def test_two_faces_are_followed_each_by_itself():
+    finder = Counting()
+    found = list(finder.follow(told(*[(9, 99)] * 5), every=4))
+    assert [[face.box[0] for face in faces] for faces in found] == [[9, 99]] * 5
+    assert finder.whole == [0, 4] and finder.around == [1, 1, 2, 2, 3, 3]
+
+
+def test_where_two_faces_could_be_taken_for_each_other_frames_are_searched_whole():
+    finder = Counting()
+    found = list(finder.follow(told((9, 99), (50, 99), (55, 90), (50, 99), (9, 99)), every=4))
+    assert [len(faces) for faces in found] == [2] * 5
+    assert sorted(set(finder.whole)) == [0, 1, 2, 3, 4]
 
 
 def test_where_one_face_gives_way_to_another_all_frames_between_are_searched_whole():

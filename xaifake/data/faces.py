@@ -83,11 +83,11 @@ class FaceFinder:
         """Find the faces in each frame of a video, with few searches of whole frames.
 
         The first frame and each ``every``-th are searched whole. Where two of these in a row show
-        one face, it is looked for in the frames between near the place of the last (see
-        `xaifake.data.pyramid`), and a frame where that does not find one face is searched whole. If
-        the two show other numbers of faces, or a face is found away from where it was before, all
-        frames between are searched whole. So a second face can be missed only if it comes and
-        goes between two of these frames.
+        as many faces, each is looked for in the frames between near its last place (see
+        `xaifake.data.pyramid`), and a frame where that does not find every one is searched whole.
+        If the two show none or other numbers of faces, or a face is found away from where it was
+        before, all frames between are searched whole. So another face can be missed only if it
+        comes and goes between two of these frames.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class FaceFinder:
         Yields
         ------
         list of Face
-            Of each frame, as from `find`.
+            Of each frame, as from `find`, save for the order of several.
         """
         frames, known = iter(frames), None
         while group := list(islice(frames, every if known is not None else 1)):
@@ -112,20 +112,21 @@ class FaceFinder:
 
     def _followed(self, frames, first, last):
         """Return the faces of frames between two whose faces are known; None if unsure."""
-        if not frames or len(first) != 1 or len(last) != 1 or not self._detect_near:
+        if not frames or not first or len(first) != len(last):
             return None
-        if frames[0].shape[0] * frames[0].shape[1] < _FOLLOWED_PIXELS:
+        if not self._detect_near or np.prod(frames[0].shape[:2]) < _FOLLOWED_PIXELS:
             return None
-        face, found = first[0], []
+        faces, found = first, []
         for frame in frames:
-            faces = self._find_near(frame, face)
-            if len(faces) != 1:
-                faces = self.find(frame)
-            if len(faces) > 1 or (faces and not _touch(face.box, faces[0].box)):
+            near = [self._find_near(frame, face) for face in faces]
+            now = [face for ones in near for face in ones]
+            if any(len(ones) != 1 for ones in near):
+                now = self.find(frame)
+            if now and not _same_people(faces, now):
                 return None
-            face = faces[0] if faces else face
-            found.append(faces)
-        return found if _touch(face.box, last[0].box) else None
+            faces = now or faces
+            found.append(now)
+        return found if _same_people(faces, last) else None
 
     def _find_near(self, frame, face):
         frame = np.ascontiguousarray(frame)
@@ -138,10 +139,15 @@ class FaceFinder:
         return Face((box.left(), box.top(), box.right() + 1, box.bottom() + 1), landmarks)
 
 
-def _touch(one, other):
-    """Whether two boxes share a pixel."""
-    starts, ends = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    return bool(np.all(starts < ends))
+def _same_people(some, others):
+    """Whether each box of faces shares pixels with one box of the others, and with one alone."""
+    if len(some) != len(others):
+        return False
+    one, other = (np.array([face.box for face in faces]) for faces in (some, others))
+    starts = np.maximum(one[:, None, :2], other[None, :, :2])
+    ends = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    touch = np.all(starts < ends, axis=-1)
+    return bool(np.all(touch.sum(axis=0) == 1) and np.all(touch.sum(axis=1) == 1))
 
 
 def _landmark_model():
