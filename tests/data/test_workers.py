@@ -106,25 +106,36 @@ def test_a_video_that_kills_its_workers_is_told_and_the_others_go_on(cluster):
     assert results == {"bad": "its worker died 2 times"}
 
 
+def wait_for_the_mark(job, settings):
+    """The first job is done at once, the others when the mark is there."""
+    while job["video"] != "0" and not os.path.exists(settings["mark"]):
+        time.sleep(0.02)
+    time.sleep(0.05)
+    return os.getpid()
+
+
 def test_workers_that_join_take_their_share(tmp_path):
-    settings = {"mark": str(tmp_path), "seconds": 0.2}
+    mark, said = tmp_path / "mark", []
     with distributed.LocalCluster(
         n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     ) as growing:
-        said = []
-        results = run_tasks(
-            sleep_once_and_die, jobs_of(map(str, range(30))), settings,
-            scheduler=growing.scheduler_address, say=said.append,
-        )  # fmt: skip
-        joins = threading.Timer(0.5, growing.scale, [1])
-        joins.start()
+
+        def say(line):
+            said.append(line)
+            if "no worker yet" in line:
+                growing.scale(1)
+
+        address = growing.scheduler_address
+        jobs = jobs_of(map(str, range(30)))
+        results = run_tasks(wait_for_the_mark, jobs, {"mark": str(mark)}, None, address, say)
         done = [next(results)[1]]
-        assert "no worker yet" in said[-1]
         growing.scale(2)
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        mark.touch()
         done += [result for _, result in results]
-        joins.join()
-    by = pd.Series(done).str.split().str[-1].value_counts()
-    assert len(done) == 30 and len(by) == 2
+    assert "no worker yet" in said[-1]
+    assert len(done) == 30 and len(set(done)) == 2
 
 
 def test_a_local_cluster_is_made_on_request(tiny_faces, tiny_catalogue, tmp_path):
