@@ -176,7 +176,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=methods(), choices=methods())
-    parser.add_argument("--samples", type=int, default=1000, help="of LIME beside lime's own")
+    parser.add_argument("--samples", type=int, default=1000, help="of LIME, but for its curve")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 32])
     parser.add_argument("--memory", type=int, default=64, help="batch at which memory is measured")
     parser.add_argument("--sizes", type=int, nargs="*", default=[96, 128, 192, 256])
@@ -197,6 +197,7 @@ def main(arguments=None):
     gpu = [tf.config.experimental.get_device_details(device)["device_name"] for device in devices]
     print(f"{machine(tf, np)}, GPU: {', '.join(gpu) or 'none'}")
     model, images = load_detector(2.0), load_faces(scale=2.0).images
+    OPTIONS["lime"]["num_samples"] = options.samples
     rows = compare_lime(model, images, options.samples, options.rounds)
     for batch in options.batches:
         found = measure(
