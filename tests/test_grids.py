@@ -12,8 +12,8 @@ from xaifake.detector import load_detector, sample_found_fakes
 from xaifake.explainers import explain
 from xaifake.explainers.lime import fit_surrogate
 from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
-from xaifake.judge import verdict
 from xaifake.judge.localisation import BASELINES, against_best_baseline, localise, moves
+from xaifake.judge.maps import fingerprint
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
 from xaifake.judge.sanity import FAILED, alike_when_shuffled
 from xaifake.judge.verdict import ENTRIES, judged, judged_settings
@@ -147,7 +147,7 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found():
     for about in record["detectors"]:
         part = stored[stored.scale == np.float32(about["scale"])]
         model = load_detector(about["scale"])
-        assert verdict._fingerprint(model.get_weights()) == about["weights"]
+        assert fingerprint(model.get_weights()) == about["weights"]
         sizes = part.groupby("entry", observed=True).size()
         for entry in ENTRIES:
             assert sizes[entry.name] == (about["sample"] if entry.dear else about["found"])

@@ -27,8 +27,10 @@ if __name__ == "__main__":
     frames = {"real": 2, "fake": 1}
     extract_faces(split, sys.argv[2], (1.3,), frames, workers=2, progress=False)
     whole = time.perf_counter() - start
-    kilobytes = [resource.getrusage(who).ru_maxrss for who in
-                 (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    # getrusage's figure for the process itself begins with that of the one that started it.
+    with open("/proc/self/status") as status:
+        own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    kilobytes = [own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
     print(json.dumps({"missing": missing, "videos": len(split), "planned": planned,
                       "whole": whole, "megabytes": [n / 1024 for n in kilobytes]}))
 """
