@@ -1,0 +1,83 @@
+"""Write the measured costs of explanations into the page "At scale", and draw their growth.
+
+    python tools/scale_page.py
+
+Reads xaifake/assets/benchmarks/explanations.csv, which `python benchmarks/explanations.py --store`
+writes; fills the places of book/scale.md that are marked by comments, and draws
+book/images/costs.svg.
+"""
+
+import re
+import sys
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+import chapters
+
+PAGE = chapters.ROOT / "book" / "scale.md"
+PICTURE = chapters.ROOT / "book" / "images" / "costs.svg"
+TABLE = chapters.ROOT / "xaifake" / "assets" / "benchmarks" / "explanations.csv"
+PANELS = {
+    "size": "side of the picture (pixels)",
+    "pictures": "pictures in a batch",
+    "num_samples": "samples of LIME",
+    "steps": "steps of Integrated Gradients",
+}
+
+
+def methods_table(costs):
+    """Return a Markdown table: seconds and forward passes a face, and memory, by method."""
+    found = costs[costs.part == "method"].pivot(index="method", columns="at")
+    memory = costs[costs.part == "memory"].set_index("method").megabytes
+    batches = sorted(found.seconds.columns)
+    head = [f"seconds, batch {batch:.0f}" for batch in batches]
+    head += [f"passes, batch {batch:.0f}" for batch in batches] + ["MB at 64"]
+    lines = [f"| method | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    names = [name for name in costs.method.unique() if name in found.index]
+    for name in names:
+        cells = [f"{found.seconds[batch][name]:.3f}" for batch in batches]
+        cells += [f"{found.passes[batch][name]:.1f}" for batch in batches]
+        cells += [f"{memory[name]:,.0f}" if name in memory else ""]
+        label = name if name == "forward pass" else f"`{name}`"
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def growth_figure(costs):
+    """Return a figure of seconds a face against size, batch, samples and steps."""
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.2), layout="constrained")
+    for axis, (part, label) in zip(axes, PANELS.items(), strict=True):
+        points = costs[costs.part == part]
+        for name, line in points.groupby("method", sort=False):
+            axis.loglog(line["at"], line.seconds, marker="o", markersize=4, label=name)
+        ticks = sorted(points["at"].unique())
+        axis.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=label, ylabel="seconds a face" if axis is axes[0] else "")
+        axis.legend(fontsize=6)
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def filled(page, costs):
+    """Return the page's text with the tables made anew from the measured costs."""
+    return re.sub(
+        r"(<!-- methods -->\n).*?(\n<!-- /methods -->)",
+        lambda marks: f"{marks[1]}\n{methods_table(costs)}\n{marks[2]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def main():
+    """Fill the page and draw the picture."""
+    costs = pd.read_csv(TABLE)
+    text = filled(PAGE.read_text(encoding="utf-8"), costs)
+    PAGE.write_text(text, encoding="utf-8")
+    plt.rcParams["svg.hashsalt"] = "xaifake"  # the same picture, the same bytes
+    growth_figure(costs).savefig(PICTURE, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
