@@ -46,16 +46,17 @@ def methods_table(costs):
 
 def growth_figure(costs):
     """Return a figure of seconds a face against size, batch, samples and steps."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(11, 3.2), layout="constrained")
-    for axis, (part, label) in zip(axes, PANELS.items(), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), layout="constrained")
+    for axis, (part, label) in zip(axes.flat, PANELS.items(), strict=True):
         points = costs[costs.part == part]
         for name, line in points.groupby("method", sort=False):
             axis.loglog(line["at"], line.seconds, marker="o", markersize=4, label=name)
         ticks = sorted(points["at"].unique())
         axis.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=label, ylabel="seconds a face" if axis is axes[0] else "")
-        axis.legend(fontsize=6)
+        axis.set(xlabel=label, ylabel="seconds a face")
+        # Above the lines, which would else run behind it.
+        axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         axis.grid(alpha=0.3)
     return figure
 
