@@ -28,14 +28,14 @@ PANELS = {
 
 def methods_table(costs):
     """Return a Markdown table: seconds and forward passes a face, and memory, by method."""
-    found = costs[costs.part == "method"].pivot(index="method", columns="at")
+    measured = costs[costs.part == "method"]
+    found = measured.pivot(index="method", columns="at")
     memory = costs[costs.part == "memory"].set_index("method").megabytes
     batches = sorted(found.seconds.columns)
     head = [f"seconds, batch {batch:.0f}" for batch in batches]
     head += [f"passes, batch {batch:.0f}" for batch in batches] + ["MB at 64"]
     lines = [f"| method | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
-    names = [name for name in costs.method.unique() if name in found.index]
-    for name in names:
+    for name in measured.method.unique():
         cells = [f"{found.seconds[batch][name]:.3f}" for batch in batches]
         cells += [f"{found.passes[batch][name]:.1f}" for batch in batches]
         cells += [f"{memory[name]:,.0f}" if name in memory else ""]
