@@ -31,6 +31,10 @@ def test_the_command_line_takes_every_stage(profile, tmp_path):
     for name in ("images_per_epoch", "patch_epochs", "precision", "scale", "seed"):
         assert found["train"][name] == trained[name]
     assert found["train"]["epochs"] == trained["train_epochs"]
+    chapter = chapters.read(chapters.NOTEBOOKS / "03_training.ipynb")
+    call = next(cell.source for cell in chapter.cells if "log = train(" in cell.source)
+    # Another number here, and chapter 3 would refuse to go on with the run.
+    assert f"validation_images={found['train']['validation_images']}," in call
     frames = {kind: found["extract"][f"frames_per_{kind}"] for kind in ("real", "fake")}
     assert frames == cut["frames_per_video"]
     # The chapters look for what the stages before leave.

@@ -20,6 +20,7 @@ from run_chapters import read_profile
 
 MAPS = ("grad_cam", "guided_backprop", "integrated_gradients", "lrp.sequential_preset_b_flat")
 MAPPED = 1000  # test faces
+VALIDATION_IMAGES = 64  # as in chapter 3, which goes on with this very run
 
 
 def stages(profile, data, scheduler=None):
@@ -56,7 +57,7 @@ def stages(profile, data, scheduler=None):
             "train", faces, "--out", run, "--scale", scale, "--epochs", trained["train_epochs"],
             "--images-per-epoch", trained["images_per_epoch"],
             "--patch-epochs", trained["patch_epochs"], "--precision", trained["precision"],
-            "--seed", trained["seed"],
+            "--validation-images", VALIDATION_IMAGES, "--seed", trained["seed"],
         ],
         "evaluate": ["evaluate", faces, *own[:2], *own[4:], "--json"],
         **{
