@@ -45,11 +45,7 @@ class Question:
 
     def logit(self, images):
         """Return the logit asked for as a tensor (N,), differentiable in the pictures."""
-        return self.of_logits(self.model(images, training=False))
-
-    def of_logits(self, logits):
-        """Choose from logits (N, K) the one asked for, with its sign: (N,)."""
-        return choose(logits, self.index, self.sign)
+        return choose(self.model(images, training=False), self.index, self.sign)
 
 
 def choose(logits, index, sign):
