@@ -286,6 +286,60 @@ def maps(
 
 
 @app.command()
+def explain(
+    video: Annotated[
+        Path,
+        typer.Argument(
+            help="A video, a picture, or a folder with the pictures of one scene.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page to write; by default VIDEO_report.html in this folder."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names of methods, with commas between them.", show_default=False),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames to look at, spread over the time.")] = 32,
+    scale: Scale = 2.0,
+    weights: OwnWeights = None,
+    faces: OwnFaces = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option(help="The real video that this one was made from, frame by frame."),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--video", help="Also write the clip with the heatmap and the running score: an .mp4."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+):
+    """Judge every face in a video and explain the verdicts on one page, in plain words."""
+    from xaifake.judge.examination import METHODS
+    from xaifake.show.overlay import check_overlay, write_overlay
+    from xaifake.show.report import check_page, explain_video
+
+    with _told(as_json) as found:
+        page = check_page(out, video)
+        check_overlay(overlay, video)
+        names = METHODS if methods is None else [name.strip() for name in methods.split(",")]
+        keep = page.with_name(f"{page.name}.unfinished")
+        report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
+        report.write(page)
+        print(report.table.to_string(index=False, float_format="{:.2f}".format))
+        print(f"The page is {page}")
+        found |= {"page": str(page), "people": _records(report.table)}
+        if overlay is not None:
+            write_overlay(report, overlay)
+            print(f"The video is {overlay}")
+            found["video"] = str(overlay)
+
+
+@app.command()
 def judge(
     out: Out,
     scale: Annotated[

@@ -48,8 +48,8 @@ class Face:
 class FaceFinder:
     """dlib's frontal face detector (HOG, no upsampling) and its 68-point landmark predictor.
 
-    The predictor's file comes with the package ``face_recognition_models``; it was trained on
-    300-W, whose licence excludes commercial use.
+    The models' files come with the package ``face_recognition_models``; the predictor was
+    trained on 300-W, whose licence excludes commercial use.
     """
 
     def __init__(self):
@@ -61,7 +61,8 @@ class FaceFinder:
             ) from None
         self._dlib = dlib
         self._detect = dlib.get_frontal_face_detector()
-        self._predict = dlib.shape_predictor(str(_landmark_model()))
+        self._predict = dlib.shape_predictor(str(_model_file("shape_predictor_68_face_landmarks")))
+        self._recognise = None  # loaded when first asked for
         self._detect_near = one_copy_detector(self._detect)
 
     def find(self, frame):
@@ -78,6 +79,32 @@ class FaceFinder:
         """
         frame = np.ascontiguousarray(frame)
         return [self._face(frame, box) for box in self._detect(frame, 0)]
+
+    def describe(self, frame, face):
+        """Return dlib's description of whose face it is (King 2017).
+
+        Parameters
+        ----------
+        frame : numpy.ndarray
+            ``uint8 (H, W, 3)`` RGB.
+        face : Face
+            Found in it.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``float64 (128,)``. Two pictures of a person are mostly less than 0.6 apart, the limit
+            that dlib's author names.
+        """
+        if self._recognise is None:
+            model = str(_model_file("dlib_face_recognition_resnet_model_v1"))
+            self._recognise = self._dlib.face_recognition_model_v1(model)
+        left, top, right, bottom = face.box
+        box = self._dlib.rectangle(left, top, right - 1, bottom - 1)
+        points = [self._dlib.point(int(x), int(y)) for x, y in face.landmarks]
+        shape = self._dlib.full_object_detection(box, points)
+        frame = np.ascontiguousarray(frame)
+        return np.array(self._recognise.compute_face_descriptor(frame, shape))
 
     def follow(self, frames, every=FULL_SEARCH_EVERY):
         """Find the faces in each frame of a video, with few searches of whole frames.
@@ -150,16 +177,16 @@ def _same_people(some, others):
     return bool(np.all(touch.sum(axis=0) == 1) and np.all(touch.sum(axis=1) == 1))
 
 
-def _landmark_model():
+def _model_file(name):
     # Looked up without importing it: the package's own code needs the retired pkg_resources.
     spec = importlib.util.find_spec("face_recognition_models")
     folders = list(spec.submodule_search_locations) if spec else []
     for folder in folders:
-        path = Path(folder, "models", "shape_predictor_68_face_landmarks.dat")
+        path = Path(folder, "models", f"{name}.dat")
         if path.is_file():
             return path
     raise UserError(
-        "The 68-point landmark model is missing: pip install --no-deps face_recognition_models"
+        f"dlib's model {name} is missing: pip install --no-deps face_recognition_models"
     )
 
 

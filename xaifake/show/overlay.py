@@ -1,0 +1,213 @@
+"""A video with the heatmap over every face and the running score (chapter 12_explain_a_video)."""
+
+from fractions import Fraction
+from itertools import islice, tee
+from pathlib import Path
+
+import av
+import cv2
+import matplotlib
+import numpy as np
+from scipy.special import expit
+
+from xaifake.data.faces import FaceFinder, cut_square, face_square
+from xaifake.data.people import Person, assign
+from xaifake.detector.xception import predict_logits
+from xaifake.errors import UserError
+from xaifake.judge.examination import find_entries
+from xaifake.progress import progress_bar
+from xaifake.show.maps import COLOURS, PERCENTILE
+
+BATCH = 16  # frames
+SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
+STRENGTH = 0.65  # of the colour where the map is darkest
+CUT = 30  # grey levels by which a small frame differs from the one before where the scene changes
+BAND = 34  # pixels below the picture
+CRF = 20
+_CHEAP = "gradient (absolute)"
+_UNIT = Fraction(1, 1000)
+_NOTE = "ANALYSIS, not the original recording. Red: speaks for manipulated, blue: against."
+
+
+def check_overlay(out, path):
+    """Refuse to write a video that cannot be written, before the long work begins."""
+    if out is None:
+        return
+    if out.suffix.lower() != ".mp4":
+        raise UserError(f"{out} is not the name of a video: give one that ends in .mp4.")
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} to: make it first.")
+    if out.exists() and Path(path).exists() and out.samefile(path):
+        raise UserError(f"{out} is the video that is explained: give another name.")
+
+
+def write_overlay(report, out, progress=True):
+    """Write the footage of a report with heatmaps over the faces and the running scores.
+
+    Every frame is searched, judged and explained by the first of the report's methods that needs
+    only a few passes through the network. There is no sound. Frames keep their times.
+
+    Parameters
+    ----------
+    report : xaifake.show.report.Report
+        Of a video.
+    out : str or Path
+        An ``.mp4`` file; it appears whole or not at all.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    UserError
+        If the footage is no video.
+    """
+    footage = report.footage
+    if footage.kind != "video":
+        raise UserError(f"{footage.name} is a {footage.kind}: --video needs a video.")
+    entry = next((e for e in find_entries(report.settings["methods"]) if not e.dear), None)
+    entry = entry or find_entries([_CHEAP])[0]
+    artist = _Artist(report, entry)
+    shown, searched = tee(footage.read())
+    found = FaceFinder().follow(frame.image for frame in searched)
+    pairs = zip(shown, found, strict=True)
+    bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
+    out = Path(out)
+    unfinished = out.with_name(f"{out.name}.part")
+    try:
+        with av.open(str(unfinished), "w", format="mp4") as container, bar:
+            container.metadata["title"] = f"Analysis by xaifake: {footage.name}"
+            stream = None
+            while batch := list(islice(pairs, BATCH)):
+                for frame, picture in artist.draw(batch):
+                    stream = stream or _add_stream(container, picture)
+                    video = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    video.pts, video.time_base = round(frame.seconds / _UNIT), _UNIT
+                    container.mux(stream.encode(video))
+                    bar.update()
+            container.mux(stream.encode())
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _add_stream(container, picture):
+    stream = container.add_stream("libx264", rate=25)
+    stream.height, stream.width = picture.shape[:2]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = _UNIT
+    stream.options = {"crf": str(CRF), "preset": "veryfast"}
+    return stream
+
+
+class _Artist:
+    """Draws on frames in their order; knows who was where a frame ago."""
+
+    def __init__(self, report, entry):
+        self.report, self.entry, self.finder = report, entry, FaceFinder()
+        self.people = [verdict.person for verdict in report.verdicts]
+        self.doubtful = {id(v.person) for v in report.verdicts if v.doubts}
+        self.scores = {}  # by person: sum and number of the probabilities so far
+        self.limits = {}  # by person: what the darkest colour stands for
+        self.before, self.small = [], None
+        self.colours = matplotlib.colormaps[COLOURS]
+        self.mark = "manipulated research illustration. " if report.truth.get("label") == 1 else ""
+
+    def draw(self, batch):
+        """Yield each frame with its drawn picture."""
+        seen = [self._who(frame.image, faces) for frame, faces in batch]
+        squares = [
+            [face_square(face, self.report.settings["scale"]) for face, _ in pairs]
+            for pairs in seen
+        ]
+        crops = [
+            cut_square(frame.image, square)[0]
+            for (frame, _), ones in zip(batch, squares, strict=True)
+            for square in ones
+        ]
+        maps, logits = iter(()), iter(())
+        if crops:
+            model, images = self.report.model, np.stack(crops)
+            maps, logits = (
+                iter(self.entry.maps(model, images)[0]),
+                iter(predict_logits(model, images)),
+            )
+        for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
+            picture = frame.image.copy()
+            for (_, person), square in zip(pairs, ones, strict=True):
+                self._paint(picture, square, person, next(maps), float(expit(next(logits))))
+            yield frame, self._banded(picture)
+
+    def _who(self, image, faces):
+        """Say whose each face is: of whom it lies upon, or after a cut by its look."""
+        small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 18)).astype(float)
+        cut = self.small is None or np.abs(small - self.small).mean() > CUT
+        self.small = small
+        owners = [None if cut else self._same_place(face) for face in faces]
+        if None in owners or len({id(owner) for owner in owners}) < len(owners):
+            descriptions = [self.finder.describe(image, face) for face in faces]
+            owners = assign(self.people, descriptions)
+            for k, owner in enumerate(owners):
+                if owner is None:
+                    owners[k] = Person(description=descriptions[k])
+                    self.people.append(owners[k])
+        self.before = list(zip(faces, owners, strict=True))
+        return self.before
+
+    def _same_place(self, face):
+        there = [person for other, person in self.before if _overlap(face.box, other.box) > 0.5]
+        return there[0] if len(there) == 1 else None
+
+    def _paint(self, picture, square, person, heatmap, probability):
+        left, top, side = square
+        total, count = self.scores.get(id(person), (0.0, 0))
+        self.scores[id(person)] = total, count = total + probability, count + 1
+        heatmap = cv2.GaussianBlur(heatmap.astype(np.float32), (0, 0), SMOOTHED)
+        most = np.percentile(np.abs(heatmap), PERCENTILE) or 1.0
+        limit = self.limits.setdefault(id(person), most)
+        large = cv2.resize(np.clip(heatmap / limit, -1, 1), (side, side))
+        height, width = picture.shape[:2]
+        rows, columns = (
+            slice(max(top, 0), min(top + side, height)),
+            slice(max(left, 0), min(left + side, width)),
+        )
+        large = large[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        colour = self.colours((large + 1) / 2)[..., :3] * 255
+        alpha = (STRENGTH * np.abs(large))[..., None]
+        part = picture[rows, columns]
+        part[:] = np.rint(part * (1 - alpha) + colour * alpha).astype(np.uint8)
+        cv2.rectangle(picture, (left, top), (left + side, top + side), (255, 255, 255), 2)
+        number = next(k for k, other in enumerate(self.people, 1) if other is person)
+        mean = total / count
+        label = f"person {number}: {probability:.2f}, so far {mean:.2f}"
+        if id(person) in self.doubtful:
+            label = f"person {number}: {probability:.2f}, does not count"
+        _write(picture, label, (max(left, 2), max(top - 8, 22)))
+
+    def _banded(self, picture):
+        height, width = picture.shape[:2]
+        band = np.zeros((BAND + height % 2, width, 3), np.uint8)
+        _write(band, f"{self.mark}{_NOTE}", (8, 23), fit=width - 16)
+        picture = np.concatenate([picture, band])
+        return np.ascontiguousarray(picture[:, : width - width % 2])
+
+
+def _write(picture, text, place, fit=None):
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.65
+    (wide, high), _ = cv2.getTextSize(text, font, size, 2)
+    if fit and wide > fit:
+        size *= fit / wide
+    if not fit:
+        x, y = place
+        cv2.rectangle(picture, (x - 2, y - high - 5), (x + wide + 4, y + 6), (0, 0, 0), -1)
+    thick = 2 if size > 0.5 else 1
+    cv2.putText(picture, text, place, font, size, (255, 255, 255), thick, cv2.LINE_AA)
+
+
+def _overlap(one, other):
+    """Return the intersection over union of two boxes."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    shared = np.prod(np.clip(high - low, 0, None))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return shared / (sum(areas) - shared)

@@ -1,0 +1,439 @@
+"""One page about a video: a verdict on every face, and its grounds (chapter 12_explain_a_video).
+
+The page is a single file that asks for nothing else, runs no code, and explains its own words. All
+text that comes from the video's name or header is escaped by the template.
+"""
+
+import base64
+import hashlib
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from scipy.special import expit
+
+from xaifake.data.dfd import embedded_truth
+from xaifake.data.faces import cut_square
+from xaifake.data.footage import Footage, open_footage
+from xaifake.data.people import Person, find_people
+from xaifake.detector.reference import REASONS, Reference, check_faces, doubts, reference_for
+from xaifake.detector.xception import load_detector, predict_logits
+from xaifake.errors import UserError
+from xaifake.judge.examination import (
+    METHODS,
+    Examination,
+    as_faces,
+    check_aligned,
+    count_maps,
+    count_passes,
+    deciding_frames,
+    examine,
+    find_entries,
+    known_faithfulness,
+)
+from xaifake.judge.maps import fingerprint
+from xaifake.judge.parts import Parts
+from xaifake.progress import progress_bar
+from xaifake.show import wording
+from xaifake.show.pictures import heatmap_png, marked_jpeg, score_chart
+
+TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
+FRAMES = 32
+PICTURES = 3  # of a person, that are explained
+EXPLAINED = 6  # people, those seen most often; the others get a verdict without heatmaps
+LEAST_GAP = 0.5  # logits between a fake and its parent; below that there is nothing to put back
+_SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
+
+
+@dataclass
+class Verdict:
+    """What the detector makes of one person.
+
+    Attributes
+    ----------
+    person : xaifake.data.people.Person
+    logits : numpy.ndarray of float, (N,)
+        Of the person's sightings.
+    checks : pandas.DataFrame
+        Of `xaifake.detector.reference.check_faces`, one row a sighting.
+    deciding : numpy.ndarray of int
+        Indices of the sightings that decided, the heaviest first.
+    examination : xaifake.judge.examination.Examination or None
+        None for people beyond the `EXPLAINED` that are seen most often.
+    notes : list of str
+        Why something was left out, in sentences.
+    """
+
+    person: Person
+    logits: np.ndarray
+    checks: pd.DataFrame
+    deciding: np.ndarray
+    examination: Examination | None = None
+    notes: list = field(default_factory=list)
+
+    @property
+    def probability(self):
+        """Of fake: the mean over the frames."""
+        return float(expit(np.asarray(self.logits, np.float64)).mean())
+
+    @property
+    def doubts(self):
+        """Names of `REASONS` for which the score does not count."""
+        return doubts(self.checks)
+
+    @property
+    def word(self):
+        """Say "fake", "real", "undecided", or "none" where there are doubts."""
+        if self.doubts:
+            return "none"
+        low, high = wording.UNDECIDED
+        if low < self.probability < high:
+            return "undecided"
+        return "fake" if self.probability >= 0.5 else "real"
+
+
+@dataclass
+class Report:
+    """Everything that the page says.
+
+    Attributes
+    ----------
+    footage : xaifake.data.footage.Footage
+    digest : str
+        SHA-256 of the file.
+    looked_at : int
+        Frames that were searched for faces.
+    verdicts : list of Verdict
+        The person seen most often first.
+    reference : xaifake.detector.reference.Reference
+        What is known of the detector.
+    truth : dict
+        ``label`` and ``parent`` where the footage is one of the embedded clips, else empty.
+    settings : dict
+        scale, methods, weights (None for the shipped ones) and fingerprint (of the weights).
+    model : keras.Model
+        The detector.
+    """
+
+    footage: Footage
+    digest: str
+    looked_at: int
+    verdicts: list
+    reference: Reference
+    truth: dict
+    settings: dict
+    model: object = field(repr=False)
+
+    @property
+    def table(self):
+        """One row a person: frames, probability, verdict and doubts, as a `pandas.DataFrame`."""
+        rows = [
+            {
+                "person": number,
+                "frames": len(verdict.logits),
+                "probability": verdict.probability,
+                "verdict": verdict.word,
+                "doubts": ", ".join(verdict.doubts),
+            }
+            for number, verdict in enumerate(self.verdicts, start=1)
+        ]
+        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "doubts"])
+
+    def html(self, day=None):
+        """Return the page.
+
+        Parameters
+        ----------
+        day : datetime.date, optional
+            Written at its end; today if not given. All else is the same for the same input.
+        """
+        environment = Environment(
+            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        page = environment.get_template("report.html.jinja")
+        return page.render(
+            report=self, words=wording, day=(day or date.today()).isoformat(),
+            people=[_person(self, n) for n in range(len(self.verdicts))],
+            trust=self._trust, version=version("xaifake"), reasons=REASONS,
+        )  # fmt: skip
+
+    def write(self, out, day=None):
+        """Write the page; it appears whole or not at all."""
+        out = Path(out)
+        unfinished = out.with_name(f"{out.name}.part")
+        unfinished.write_text(self.html(day), encoding="utf-8")
+        unfinished.replace(out)
+
+    @cached_property
+    def _trust(self):
+        """What is known of the methods on the shipped detector; None for another one."""
+        return (
+            None
+            if self.settings["weights"] is not None
+            else known_faithfulness(self.settings["scale"])
+        )
+
+
+def explain_video(
+    path,
+    methods=METHODS,
+    frames=FRAMES,
+    scale=2.0,
+    weights=None,
+    faces=None,
+    parent=None,
+    keep=None,
+    model=None,
+    progress=True,
+):
+    """Judge every face in a video, a folder of pictures or a picture, and explain the verdicts.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `xaifake.data.footage.open_footage`.
+    methods : sequence of str
+        See `xaifake.judge.examination.find_entries`.
+    frames : int
+        Frames that are looked at, evenly spread over the time.
+    scale : float
+        Of the face's square, and of the shipped weights if no others are given.
+    weights : str or Path, optional
+        Of Xception, instead of the shipped ones.
+    faces : str or Path, optional
+        Folder of `extract_faces` with test faces that the detector's reliability is measured on;
+        the faces that come with the package if not given.
+    parent : str or Path, optional
+        The real video that the footage was made from, frame by frame in register. The embedded
+        clips' own is found without it.
+    keep : str or Path, optional
+        Folder in which finished maps are kept until the end, so that a second call goes on.
+    model : keras.Model, optional
+        A detector of your own with one logit, instead of Xception with `weights`.
+    progress : bool
+        Say how long it will take, and show progress bars.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    UserError
+        If there is nothing to see, a method is unknown, or the parent is not in register.
+    """
+    entries = find_entries(methods)
+    if frames < 1:
+        raise UserError(f"frames={frames}: give the number of frames to look at, at least 1.")
+    footage = open_footage(path)
+    say = print if progress else _say_nothing
+    own = weights if model is None else model
+    detector = load_detector(scale, weights) if model is None else model
+    numbers = footage.spread(frames)
+    pass_seconds = _time_a_pass(detector)
+    say(wording.estimate(len(numbers), len(entries), _one_person(entries, pass_seconds, numbers)))
+    reference = reference_for(detector, scale, own, faces, progress)
+    looking = progress_bar(
+        footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
+    )
+    verdicts = [judge_person(detector, person, reference) for person in find_people(looking, scale)]
+    digest = _digest(footage.path)
+    settings = {
+        "scale": float(scale),
+        "methods": [entry.name for entry in entries],
+        "weights": None if own is None else getattr(own, "name", None) or Path(own).name,
+        "fingerprint": fingerprint(detector.get_weights()),
+    }
+    truth = embedded_truth(footage.path)
+    if parent is not None:
+        truth = {"label": None, **truth, "parent": Path(parent)}
+    kept = None if keep is None else _kept(keep, {**settings, "digest": digest, "frames": numbers})
+    _examine(
+        detector, footage, verdicts[:EXPLAINED], entries, scale, truth, kept, pass_seconds, progress
+    )
+    if kept is not None:
+        shutil.rmtree(keep)
+    return Report(footage, digest, len(numbers), verdicts, reference, truth, settings, detector)
+
+
+def check_page(out, path):
+    """Return where the page goes; `out`, or a name made from the footage's in this folder.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or something else than a page would be overwritten.
+    """
+    if out is None:
+        out = f"{Path(os.path.abspath(path)).name or 'footage'}_report.html"
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise UserError(f"There is no folder {out.parent} to write {out.name} to: make it first.")
+    if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{out} is not the name of a page: give one that ends in .html.")
+    return out
+
+
+def judge_person(model, person, reference):
+    """Return a person's `Verdict`, not yet explained.
+
+    Parameters
+    ----------
+    model : keras.Model
+    person : xaifake.data.people.Person
+    reference : xaifake.detector.reference.Reference
+    """
+    logits = predict_logits(model, person.images)
+    sides = [sighting.square[2] for sighting in person.sightings]
+    checks = check_faces(model, person.images, sides, reference)
+    return Verdict(person, logits, checks, deciding_frames(logits, PICTURES))
+
+
+def _examine(model, footage, verdicts, entries, scale, truth, kept, pass_seconds, progress):
+    passes = count_passes(entries)
+    maps = sum(len(v.deciding) + count_maps(entries, 0) for v in verdicts)
+    total = sum(
+        passes[e.name] * (count_maps(entries, len(v.deciding))) for v in verdicts for e in entries
+    )
+    if progress and verdicts:
+        print(wording.people_found(len(verdicts), maps * len(entries), total * pass_seconds))
+    bar = progress_bar(
+        show=progress, total=round(total), desc="maps", unit="pass", bar_format=wording.BAR
+    )
+    with bar:
+        for number, verdict in enumerate(verdicts):
+
+            def done(entry, count):
+                bar.update(passes[entry.name] * count)
+
+            def keep(name, make, number=number):
+                return kept.arrays(f"person_{number}/{name}", make) if kept else make()
+
+            faces = _deciding_faces(footage, verdict, scale, truth)
+            sign = 1 if verdict.probability >= 0.5 else -1
+            verdict.examination = examine(model, faces, sign, entries, keep, done)
+            _drop_small_gap(verdict)
+
+
+def _deciding_faces(footage, verdict, scale, truth):
+    sightings = [verdict.person.sightings[k] for k in verdict.deciding]
+    if not truth.get("parent"):
+        return as_faces(sightings, scale)
+    parent = open_footage(truth["parent"])
+    if len(parent) != len(footage):
+        raise UserError(
+            f"The parent has {len(parent)} frames, the video {len(footage)}: give the very video "
+            "that was manipulated."
+        )
+    numbers = sorted(sighting.number for sighting in sightings)
+    there = {frame.number: frame.image for frame in parent.read(numbers)}
+    if missing := set(numbers) - set(there):
+        raise UserError(f"Frame {min(missing)} of the parent cannot be read.")
+    twins = np.stack([cut_square(there[s.number], s.square)[0] for s in sightings])
+    faces = as_faces(sightings, scale, twins)
+    check_aligned(faces)
+    if not faces.masks[0].any():
+        verdict.notes.append("This face is the same in the parent: there is nothing to put back.")
+        return as_faces(sightings, scale)
+    return faces
+
+
+def _drop_small_gap(verdict):
+    found = verdict.examination.put_back
+    if found is not None and found.gap < LEAST_GAP:
+        verdict.examination.put_back = None
+        verdict.notes.append(
+            f"The real parent's score is {found.parent:.2f}, the video's {found.probability:.2f}: "
+            "they hardly differ, so there is nothing that putting back could take away."
+        )
+
+
+def _say_nothing(line):
+    pass
+
+
+def _time_a_pass(model):
+    images = np.zeros((PICTURES, *model.input_shape[1:]), np.uint8)
+    predict_logits(model, images)  # compiles
+    start = time.perf_counter()
+    predict_logits(model, images)
+    return (time.perf_counter() - start) / PICTURES
+
+
+def _one_person(entries, pass_seconds, numbers):
+    maps = sum(count_passes(entries).values()) * count_maps(entries, min(PICTURES, len(numbers)))
+    return _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
+
+
+def _kept(folder, settings):
+    """Return the pieces of a run that was stopped; those of another run make way."""
+    try:
+        return Parts(folder, settings)
+    except UserError:
+        shutil.rmtree(folder)
+        return Parts(folder, settings)
+
+
+def _digest(path):
+    """Return the SHA-256 of a file, or of the sums of a folder's files, as hexadecimal digits."""
+    sums = []
+    for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
+        with open(file, "rb") as opened:
+            sums.append(hashlib.file_digest(opened, "sha256"))
+    return (
+        hashlib.sha256(b"".join(s.digest() for s in sums)) if path.is_dir() else sums[0]
+    ).hexdigest()
+
+
+def _person(report, number):
+    """Return what the template shows of a person: text, numbers and pictures, no arrays."""
+    verdict = report.verdicts[number]
+    manipulated = report.truth.get("label") == 1
+    sightings = verdict.person.sightings
+    shown = [
+        {
+            "when": wording.when(sightings[k], report.footage),
+            "probability": float(expit(np.float64(verdict.logits[k]))),
+            "face": _data_url("jpeg", marked_jpeg(sightings[k].portrait, manipulated)),
+        }
+        for k in verdict.deciding
+    ]
+    person = {
+        "number": number + 1,
+        "verdict": verdict,
+        "reliability": report.reference.reliability(verdict.probability),
+        "shown": shown,
+        "chart": score_chart(verdict, report.footage),
+        "scores": [
+            (wording.when(s, report.footage), float(p), s.square[2])
+            for s, p in zip(sightings, expit(verdict.logits.astype(np.float64)), strict=True)
+        ],
+    }
+    if verdict.examination is not None:
+        person |= _maps(verdict.examination)
+    return person
+
+
+def _maps(examination):
+    rows = {}
+    for method, heatmaps in examination.maps.items():
+        pngs = heatmap_png(heatmaps, examination.faces)
+        rows[method] = [_data_url("png", png) for png in pngs]
+    shown = {"maps": rows}
+    if examination.put_back is not None:
+        effect = heatmap_png(examination.put_back.effect[None], examination.faces[:1])
+        shown["effect"] = _data_url("png", effect[0])
+    return shown
+
+
+def _data_url(kind, data):
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,148 @@
+"""What a report says, for readers who know nothing of the field (chapter 12_explain_a_video).
+
+Limits that turn numbers into words stand here, where they can be read and changed. Those for
+agreement and stability are the ones of chapter 11_verdict.
+"""
+
+UNDECIDED = (0.4, 0.6)
+FEW = 5  # frames
+SAME, PARTLY = 0.5, 0.25  # rank correlation beyond the centre
+STABLE, HALF = 0.8, 0.5  # of what interpolation alone allows
+MORE, LESS = 1.5, 1 / 1.5  # of what an even spread would give
+BAR = "{l_bar}{bar}| [{elapsed}<{remaining}]"
+
+REGIONS = {
+    "eyes": "eyes and brows",
+    "nose": "nose",
+    "mouth": "mouth",
+    "jaw": "cheeks, forehead and jaw",
+    "outside": "outside of the face",
+}
+
+# What a method is called on the page, and what it does, in a sentence.
+_METHODS = {
+    "gradient": (
+        "Gradient",
+        "shows in which direction each pixel would have to change to raise the score.",
+    ),
+    "gradient (absolute)": (
+        "Sensitivity",
+        "shows how strongly the score reacts to a tiny change of each pixel. It has no sign: it "
+        "tells where the detector is sensitive, not which way.",
+    ),
+    "input_t_gradient": (
+        "Input times gradient",
+        "multiplies each pixel by the score's sensitivity to it.",
+    ),
+    "guided_backprop": (
+        "Guided Backprop",
+        "follows only what speaks for the score back to the picture. It mostly redraws the edges "
+        "of the picture, whatever the detector has learned.",
+    ),
+    "grad_cam": (
+        "Grad-CAM",
+        "shows on which coarse areas the last layer of the detector relied, in a grid of four by "
+        "four that is smoothed.",
+    ),
+    "integrated_gradients": (
+        "Integrated Gradients",
+        "adds up the score's sensitivity on the way from a grey picture to this one.",
+    ),
+    "lime": (
+        "LIME",
+        "blurs out small patches in many combinations, and finds out which of them raise the score "
+        "when they are left as they are.",
+    ),
+}
+_LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
+
+
+def method_title(name):
+    """Return what a method is called."""
+    if name.startswith("lrp"):
+        rest = name.removeprefix("lrp").strip(".").replace("_", " ")
+        return f"{_LRP[0]} ({rest})" if rest else _LRP[0]
+    return _METHODS.get(name, (name, ""))[0]
+
+
+def method_meaning(name):
+    """Return what a method does, in a sentence that its title begins."""
+    if name.startswith("lrp"):
+        return (
+            f"{_LRP[1]} (Layer-wise Relevance Propagation; the words in brackets name the rules)."
+        )
+    return _METHODS.get(name, (name, "is described in the book."))[1]
+
+
+def duration(seconds):
+    """Return a length of time in words."""
+    if seconds < 90:
+        return f"{max(1, round(seconds / 10) * 10)} seconds"
+    return f"{seconds / 60:.0f} minutes"
+
+
+def estimate(frames, methods, seconds):
+    """Say beforehand how long it takes."""
+    return (
+        f"About {duration(seconds)} for one person on this machine: {frames} frames are searched "
+        f"for faces, and the deciding ones explained by {methods} methods."
+    )
+
+
+def people_found(people, maps, seconds):
+    """Say how long the explanations take, now that it is known how many people there are."""
+    who = "1 person" if people == 1 else f"{people} people"
+    return f"{who} to explain: {maps} maps, about {duration(seconds)}"
+
+
+def when(sighting, footage):
+    """Say which frame a sighting is from."""
+    if sighting.seconds is None:
+        return "the picture" if len(footage) == 1 else f"picture {sighting.number + 1}"
+    return clock(sighting.seconds)
+
+
+def clock(seconds):
+    """Return a time as 12.3 s, 4:05 or 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def headline(verdict, number):
+    """Return the verdict on a person in a sentence."""
+    return {
+        "fake": f"Person {number}: the detector takes this face for manipulated.",
+        "real": f"Person {number}: the detector finds none of the traces that it knows.",
+        "undecided": f"Person {number}: the detector is undecided.",
+        "none": f"Person {number}: no verdict.",
+    }[verdict.word]
+
+
+def agreement(value):
+    """Say what a rank correlation beyond the centre means."""
+    if value != value:
+        return "cannot be compared"
+    return "agree" if value >= SAME else "agree in part" if value >= PARTLY else "do not agree"
+
+
+def stability(share):
+    """Say what a share of the possible correlation means."""
+    if share != share:
+        return "cannot be compared"
+    return "stays" if share >= STABLE else "stays in part" if share >= HALF else "does not stay"
+
+
+def times(share, even):
+    """Say how a share compares with what an even spread would give."""
+    if share != share or not even:
+        return ""
+    ratio = share / even
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def percent(share):
+    """Return a share in percent."""
+    return "none" if share != share else f"{100 * share:.0f} %"
