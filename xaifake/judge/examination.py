@@ -38,7 +38,8 @@ class Examination:
     sign : int
         1 if the verdict is fake, -1 if it is real.
     maps : dict of str to numpy.ndarray of float32, (F, H, W)
-        By method; positive speaks for fake.
+        By method; positive speaks for fake. Made for the class that the verdict names; where a
+        method tells only what is in favour of it, nothing here has the other sign.
     regions : pandas.DataFrame
         One row a region of the face; column `even` has its share of the picture, the others each
         method's share of the relevance that speaks for the verdict. NaN where none does.
@@ -210,7 +211,9 @@ def examine(model, faces, sign, entries, keep=None, done=None):
     keep, done = keep or (lambda name, make: make()), done or (lambda entry, count: None)
 
     def maps_of(entry, name, images):
-        made = keep(f"{entry.name}_{name}", lambda: {"maps": entry.maps(model, images)[0]})
+        made = keep(
+            f"{entry.name}_{name}", lambda: {"maps": _speaking_for_fake(model, images, entry, sign)}
+        )
         done(entry, len(images))
         return made["maps"]
 
@@ -236,8 +239,14 @@ def examine(model, faces, sign, entries, keep=None, done=None):
     )
 
 
-def count_maps(entries, pictures):
-    """Return how many maps `examine` makes with each entry."""
+def _speaking_for_fake(model, images, entry, sign):
+    """Explain the class that the verdict names, since not every method tells what is against it."""
+    heatmaps = entry.maps(model, images, "fake" if sign > 0 else "real")[0]
+    return heatmaps if entry.absolute else sign * heatmaps
+
+
+def count_maps(pictures):
+    """Return how many maps `examine` makes with each entry, for so many pictures."""
     return pictures + len(LITTLE)
 
 
@@ -248,7 +257,9 @@ def share_of_evidence(maps, faces, sign):
     for method, heatmaps in maps.items():
         shares = {}
         for name, mask in masks.items():
-            values = relevance_mass_accuracy(_speaking(heatmaps, sign), mask)
+            # Sizes speak for neither class, and are taken as they are.
+            speaking = heatmaps if (heatmaps >= 0).all() else sign * heatmaps
+            values = relevance_mass_accuracy(speaking, mask)
             shares[name] = np.nan if np.isnan(values).all() else float(np.nanmean(values))
         table[method] = shares
     return pd.DataFrame(table)
@@ -299,8 +310,3 @@ def _compare(heatmap, moved, perturbation, method):
     row["correlation"] = stability(heatmap, moved, perturbation).correlation[0]
     row["ceiling"] = interpolation_ceiling(heatmap, perturbation).correlation[0]
     return row
-
-
-def _speaking(heatmaps, sign):
-    """Return what speaks for a verdict; sizes, which speak for neither, as they are."""
-    return heatmaps if (heatmaps >= 0).all() else sign * heatmaps

@@ -67,10 +67,12 @@ class Entry:
             return f"{self.method} (iNNvestigate)"
         return f"{self.method} (absolute)" if self.absolute else self.method
 
-    def maps(self, model, images):
+    def maps(self, model, images, target="fake"):
         """Return heatmaps (N, H, W), float32, and the report of `explain`."""
         settings = {"engine": self.engine, "progress": False, **dict(self.options)}
-        relevance, report = explain(model, images, self.method, return_report=True, **settings)
+        relevance, report = explain(
+            model, images, self.method, target=target, return_report=True, **settings
+        )
         relevance = np.abs(relevance) if self.absolute else relevance
         return relevance.sum(axis=-1), report
 

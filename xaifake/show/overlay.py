@@ -16,6 +16,7 @@ from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge.examination import find_entries
 from xaifake.progress import progress_bar
+from xaifake.show import wording
 from xaifake.show.maps import COLOURS, PERCENTILE
 
 BATCH = 16  # frames
@@ -26,7 +27,6 @@ BAND = 34  # pixels below the picture
 CRF = 20
 _CHEAP = "gradient (absolute)"
 _UNIT = Fraction(1, 1000)
-_NOTE = "ANALYSIS, not the original recording. Red: speaks for manipulated, blue: against."
 
 
 def check_overlay(out, path):
@@ -110,7 +110,9 @@ class _Artist:
         self.limits = {}  # by person: what the darkest colour stands for
         self.before, self.small = [], None
         self.colours = matplotlib.colormaps[COLOURS]
-        self.mark = "manipulated research illustration. " if report.truth.get("label") == 1 else ""
+        self.note = wording.overlay_note(entry.name)
+        if report.truth.get("label") == 1:
+            self.note = f"Manipulated research illustration. {self.note}"
 
     def draw(self, batch):
         """Yield each frame with its drawn picture."""
@@ -188,21 +190,21 @@ class _Artist:
     def _banded(self, picture):
         height, width = picture.shape[:2]
         band = np.zeros((BAND + height % 2, width, 3), np.uint8)
-        _write(band, f"{self.mark}{_NOTE}", (8, 23), fit=width - 16)
+        _write(band, self.note, (8, 23), fit=width - 16)
         picture = np.concatenate([picture, band])
         return np.ascontiguousarray(picture[:, : width - width % 2])
 
 
 def _write(picture, text, place, fit=None):
+    """Write a line of white text on black; with `fit` it is made small enough for so many pixels."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.65
-    (wide, high), _ = cv2.getTextSize(text, font, size, 2)
+    (wide, high), _ = cv2.getTextSize(text, font, size, 1)
     if fit and wide > fit:
         size *= fit / wide
-    if not fit:
+    elif not fit:
         x, y = place
         cv2.rectangle(picture, (x - 2, y - high - 5), (x + wide + 4, y + 6), (0, 0, 0), -1)
-    thick = 2 if size > 0.5 else 1
-    cv2.putText(picture, text, place, font, size, (255, 255, 255), thick, cv2.LINE_AA)
+    cv2.putText(picture, text, place, font, size, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _overlap(one, other):

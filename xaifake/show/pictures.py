@@ -14,7 +14,7 @@ from xaifake.show.maps import COLOURS, PERCENTILE
 
 ENLARGED = 2
 MARK = "manipulated research illustration"
-CHART = {"width": 720, "height": 220, "left": 46, "right": 14, "top": 14, "bottom": 40}
+CHART = {"width": 720, "height": 230, "left": 46, "right": 14, "top": 24, "bottom": 40}
 _OUTLINE = 255  # the place of the outline's colour in the palette
 
 

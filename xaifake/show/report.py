@@ -51,6 +51,7 @@ PICTURES = 3  # of a person, that are explained
 EXPLAINED = 6  # people, those seen most often; the others get a verdict without heatmaps
 LEAST_GAP = 0.5  # logits between a fake and its parent; below that there is nothing to put back
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
+_START_SECONDS = 20  # in which methods prepare the network
 
 
 @dataclass
@@ -257,12 +258,11 @@ def explain_video(
     if parent is not None:
         truth = {"label": None, **truth, "parent": Path(parent)}
     kept = None if keep is None else _kept(keep, {**settings, "digest": digest, "frames": numbers})
-    _examine(
-        detector, footage, verdicts[:EXPLAINED], entries, scale, truth, kept, pass_seconds, progress
-    )
+    report = Report(footage, digest, len(numbers), verdicts, reference, truth, settings, detector)
+    _examine(report, entries, kept, pass_seconds, progress)
     if kept is not None:
         shutil.rmtree(keep)
-    return Report(footage, digest, len(numbers), verdicts, reference, truth, settings, detector)
+    return report
 
 
 def check_page(out, path):
@@ -298,12 +298,11 @@ def judge_person(model, person, reference):
     return Verdict(person, logits, checks, deciding_frames(logits, PICTURES))
 
 
-def _examine(model, footage, verdicts, entries, scale, truth, kept, pass_seconds, progress):
-    passes = count_passes(entries)
-    maps = sum(len(v.deciding) + count_maps(entries, 0) for v in verdicts)
-    total = sum(
-        passes[e.name] * (count_maps(entries, len(v.deciding))) for v in verdicts for e in entries
-    )
+def _examine(report, entries, kept, pass_seconds, progress):
+    """Explain the people seen most often."""
+    verdicts, passes = report.verdicts[:EXPLAINED], count_passes(entries)
+    maps = sum(count_maps(len(verdict.deciding)) for verdict in verdicts)
+    total = maps * sum(passes.values())
     if progress and verdicts:
         print(wording.people_found(len(verdicts), maps * len(entries), total * pass_seconds))
     bar = progress_bar(
@@ -312,27 +311,30 @@ def _examine(model, footage, verdicts, entries, scale, truth, kept, pass_seconds
     with bar:
         for number, verdict in enumerate(verdicts):
 
-            def done(entry, count):
-                bar.update(passes[entry.name] * count)
-
             def keep(name, make, number=number):
                 return kept.arrays(f"person_{number}/{name}", make) if kept else make()
 
-            faces = _deciding_faces(footage, verdict, scale, truth)
+            def done(entry, count):
+                bar.update(passes[entry.name] * count)
+
+            faces = _deciding_faces(report, verdict)
             sign = 1 if verdict.probability >= 0.5 else -1
-            verdict.examination = examine(model, faces, sign, entries, keep, done)
+            verdict.examination = examine(report.model, faces, sign, entries, keep, done)
             _drop_small_gap(verdict)
 
 
-def _deciding_faces(footage, verdict, scale, truth):
-    sightings = [verdict.person.sightings[k] for k in verdict.deciding]
-    if not truth.get("parent"):
+def _deciding_faces(report, verdict):
+    sightings, scale = (
+        [verdict.person.sightings[k] for k in verdict.deciding],
+        report.settings["scale"],
+    )
+    if not report.truth.get("parent"):
         return as_faces(sightings, scale)
-    parent = open_footage(truth["parent"])
-    if len(parent) != len(footage):
+    parent = open_footage(report.truth["parent"])
+    if len(parent) != len(report.footage):
         raise UserError(
-            f"The parent has {len(parent)} frames, the video {len(footage)}: give the very video "
-            "that was manipulated."
+            f"The parent has {len(parent)} frames, the video {len(report.footage)}: give the very "
+            "video that was manipulated."
         )
     numbers = sorted(sighting.number for sighting in sightings)
     there = {frame.number: frame.image for frame in parent.read(numbers)}
@@ -370,8 +372,8 @@ def _time_a_pass(model):
 
 
 def _one_person(entries, pass_seconds, numbers):
-    maps = sum(count_passes(entries).values()) * count_maps(entries, min(PICTURES, len(numbers)))
-    return _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
+    maps = sum(count_passes(entries).values()) * count_maps(min(PICTURES, len(numbers)))
+    return _START_SECONDS + _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
 
 
 def _kept(folder, settings):

@@ -19,6 +19,9 @@ REGIONS = {
     "outside": "outside of the face",
 }
 
+WITHOUT_SIGN = ("gradient (absolute)",)
+ONE_SIDED = ("grad_cam",)
+
 # What a method is called on the page, and what it does, in a sentence.
 _METHODS = {
     "gradient": (
@@ -50,8 +53,8 @@ _METHODS = {
     ),
     "lime": (
         "LIME",
-        "blurs out small patches in many combinations, and finds out which of them raise the score "
-        "when they are left as they are.",
+        "paints small patches over with their mean colour, in many combinations, and finds out "
+        "which of them raise the score when they are left as they are.",
     ),
 }
 _LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
@@ -102,6 +105,15 @@ def when(sighting, footage):
     return clock(sighting.seconds)
 
 
+def overlay_note(method):
+    """Say in a line below a video what the colours mean."""
+    if method in WITHOUT_SIGN:
+        meaning = "The redder, the more the score depends on this place."
+    else:
+        meaning = "Red: speaks for manipulated. Blue: speaks against it."
+    return f"ANALYSIS by xaifake, not the original recording. {method_title(method)}: {meaning}"
+
+
 def clock(seconds):
     """Return a time as 12.3 s, 4:05 or 1:02:03."""
     if seconds < 60:
@@ -145,4 +157,4 @@ def times(share, even):
 
 def percent(share):
     """Return a share in percent."""
-    return "none" if share != share else f"{100 * share:.0f} %"
+    return "none" if share != share else f"{round(100 * share)} %"
