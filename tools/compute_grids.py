@@ -1,6 +1,6 @@
 """Compute what takes too long for a chapter, once, and store it in the package.
 
-    python tools/compute_grids.py [rules] [agreement] [perturbations] [lime] [judge]
+    python tools/compute_grids.py [rules] [agreement] [perturbations] [lime] [judge] [reference]
 
 All of them if none is named. Every part is kept in `_build` as it is finished, so that a run which
 was killed goes on where it stopped; delete `_build/grids` and `_build/judged` after a change of
@@ -21,6 +21,8 @@ from tqdm import tqdm
 import chapters
 from xaifake.data import load_faces
 from xaifake.detector import found_fakes, load_detector, sample_found_fakes
+from xaifake.detector.reference import STORED as REFERENCES
+from xaifake.detector.reference import learn_reference
 from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
@@ -220,10 +222,18 @@ def _write(table, path):
     temporary.replace(path)
 
 
+def reference():
+    """Measure what the shipped detectors know, for verdicts on footage from elsewhere."""
+    REFERENCES.mkdir(exist_ok=True)
+    for scale in SCALES:
+        known = learn_reference(load_detector(scale), load_faces(scale=scale))
+        known.save(REFERENCES / f"reference_{scale:.1f}.npz")
+
+
 def main(arguments):
     """Compute the grids named, or all; return 0, or 2 for a name that is none."""
     grids = {"rules": rules, "agreement": agreement, "perturbations": perturbations, "lime": lime}
-    grids["judge"] = judge
+    grids |= {"judge": judge, "reference": reference}
     if unknown := set(arguments) - set(grids):
         print(f"No grid {', '.join(unknown)}: give {', '.join(grids)}.", file=sys.stderr)
         return 2

@@ -196,7 +196,7 @@ class _Artist:
 
 
 def _write(picture, text, place, fit=None):
-    """Write a line of white text on black; with `fit` it is made small enough for so many pixels."""
+    """Write a line of white text on black; with `fit` made small enough for so many pixels."""
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.65
     (wide, high), _ = cv2.getTextSize(text, font, size, 1)
     if fit and wide > fit:

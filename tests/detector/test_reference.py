@@ -1,0 +1,170 @@
+"""What a detector knows is measured right, and what it does not know is found out."""
+
+import cv2
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import skimage.data
+from hypothesis import given
+from scipy.spatial.distance import mahalanobis
+
+from xaifake.data import load_faces
+from xaifake.data.dataset import LEAKAGE_FACES
+from xaifake.data.faces import FaceFinder, cut_square, face_square
+from xaifake.detector import reference as module
+from xaifake.detector.reference import (
+    REASONS,
+    check_faces,
+    doubts,
+    features,
+    learn_reference,
+    load_reference,
+    reference_for,
+    sharpness,
+)
+from xaifake.detector.xception import load_detector
+from xaifake.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(2.0)
+
+
+@pytest.fixture(scope="module")
+def known():
+    return load_reference(2.0)
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return load_faces(scale=2.0)
+
+
+def test_the_stored_reference_is_what_is_measured_now(detector, known, faces):
+    now = learn_reference(detector, faces)
+    assert (now.labels == known.labels).all()
+    np.testing.assert_allclose(now.probabilities, known.probabilities, atol=1e-3)
+    assert (now.people, now.frames) == (known.people, known.frames) == (16, 384)
+    for name in ("least_sharpness", "most_distance", "rest"):
+        assert getattr(now, name) == pytest.approx(float(getattr(known, name)), rel=1e-2)
+
+
+def test_the_distance_is_mahalanobis_within_and_relative_without():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(200, 6)) * [5, 4, 3, 2, 1, 0.5]
+    mean, directions, variances, rest = module._plane(points)
+    # With all directions kept there is no rest, and the distance is scipy's, over their number.
+    covariance = np.cov(points.T, bias=True)
+    probe = rng.normal(size=(5, 6)) * 9
+    kept = len(directions)
+    expected = [mahalanobis(p, mean, np.linalg.inv(covariance)) ** 2 / kept for p in probe]
+    assert kept == 6 and rest == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(module._distance(probe, mean, directions, variances, 1e9), expected)
+
+
+def test_known_points_are_two_away_on_average():
+    points = np.random.default_rng(0).normal(size=(500, 30)) * np.arange(1, 31)
+    assert module._distance(points, *module._plane(points)).mean() == pytest.approx(2)
+
+
+def test_the_limit_is_measured_on_others_than_the_plane(monkeypatch):
+    """People who are each a world of their own must not be called known to the others."""
+    people = np.repeat(np.arange(8), 20)
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(160, 12)) + 50 * rng.normal(size=(8, 12))[people]
+    apart = module._of_others(points, people)
+    assert np.median(apart) > 20 * np.median(module._distance(points, *module._plane(points)))
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.8])
+def test_sharpness_falls_with_blur_and_not_with_darkness(faces, factor):
+    images = faces.images[:8]
+    dark = np.rint(images * factor).astype(np.uint8)
+    blurred = np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in images])
+    assert np.abs(sharpness(dark) - sharpness(images)).max() < 0.4
+    assert (sharpness(blurred) < sharpness(images) - 0.8).all()
+    assert sharpness(np.full((1, 8, 8, 3), 9, np.uint8))[0] == -np.inf
+
+
+def changed(images):
+    """Pictures of kinds that no detector here was trained on."""
+    rng = np.random.default_rng(0)
+    return {
+        "dark": (images * 0.45).astype(np.uint8),
+        "orange light": np.clip(images * np.array([1.2, 1, 0.75]), 0, 255).astype(np.uint8),
+        "noise": np.clip(images + rng.normal(0, 20, images.shape), 0, 255).astype(np.uint8),
+        "blur": np.stack([cv2.GaussianBlur(image, (0, 0), 2) for image in images]),
+    }
+
+
+def test_faces_of_unseen_people_pass(detector, known):
+    """In a scene that neither the detector nor the reference has seen."""
+    others = load_faces(LEAKAGE_FACES, scale=2.0)
+    checks = check_faces(detector, others.images, others.table.side, known)
+    assert checks.unlike.mean() < 0.1 and checks.blurred.mean() < 0.1
+    assert not checks.too_small.any()
+    by_clip = [doubts(rows) for _, rows in checks.groupby(others.table.video.to_numpy())]
+    assert np.mean([not found for found in by_clip]) > 0.9
+
+
+def test_pictures_unlike_the_training_data_do_not_pass(detector, known, faces):
+    images = faces.images[::16]
+    for kind, pictures in changed(images).items():
+        checks = check_faces(detector, pictures, [200] * len(pictures), known)
+        assert (checks.unlike | checks.blurred).mean() > 0.9, kind
+        assert doubts(checks), kind
+
+
+def test_a_portrait_from_elsewhere_does_not_pass(detector, known):
+    """A public photograph of an astronaut, in another light and before a flag."""
+    photograph = skimage.data.astronaut()
+    (face,) = FaceFinder().find(photograph)
+    square = face_square(face, 2.0)
+    crop, _ = cut_square(photograph, square)
+    checks = check_faces(detector, crop[None], [square[2]], known)
+    assert doubts(checks) == ["unlike"]
+
+
+def test_a_small_face_does_not_pass(detector, known, faces):
+    checks = check_faces(detector, faces.images[:3], [119, 119, 300], known)
+    assert checks.too_small.tolist() == [True, True, False]
+    assert doubts(checks) == ["too_small"] and "too_small" in REASONS
+
+
+@given(st.floats(0, 1))
+def test_every_test_clip_is_counted_in_one_fifth(probability):
+    known = load_reference(2.0)
+    found = known.reliability(probability)
+    assert found["low"] <= probability <= found["high"]
+    fifths = [known.reliability(k / 5 + 0.1) for k in range(5)]
+    assert sum(fifth["n"] for fifth in fifths) == len(known.labels)
+    assert sum(fifth["fakes"] for fifth in fifths) == known.labels.sum()
+
+
+def test_the_counts_of_right_and_wrong_are_those_of_the_clips(known):
+    counted = known.confusion()
+    assert counted["fake"] + counted["real"] == len(known.labels)
+    said = known.probabilities > 0.5
+    assert (
+        counted["true_fake"] + counted["real"] - counted["false_fake"]
+        == (said == known.labels).sum()
+    )
+
+
+def test_a_detector_of_ones_own_is_measured_and_too_few_faces_are_told(
+    detector, faces, monkeypatch
+):
+    measured = []
+    monkeypatch.setattr(module, "learn_reference", lambda *given: measured.append(given) or "own")
+    assert reference_for(detector, 2.0, weights="mine") == "own" and len(measured[0][1]) == 384
+    with pytest.raises(UserError, match="too few"):
+        learn_reference(detector, faces[:20])
+    with pytest.raises(UserError, match="1.7"):
+        load_reference(1.7)
+
+
+def test_features_are_the_means_of_maps_of_an_eighth(detector, faces):
+    found = features(detector, faces.images[:3], batch_size=2)
+    assert found.shape == (3, 728)
+    np.testing.assert_allclose(found, features(detector, faces.images[:3]), atol=1e-4)
