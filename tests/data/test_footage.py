@@ -183,7 +183,7 @@ def test_a_picture_is_read_as_it_was_held(tmp_path):
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for k in (10, 9, 2):
         cv2.imwrite(str(tmp_path / f"frame_{k}.png"), np.full((40, 40, 3), k, np.uint8))
-    (tmp_path / "frame_11.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "frame_11.png").write_bytes((tmp_path / "frame_9.png").read_bytes()[:-40])
     (tmp_path / "notes.txt").write_text("no picture")
     footage = open_footage(tmp_path)
     assert footage.kind == "folder" and len(footage) == 4
@@ -196,7 +196,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     [
         ("empty.mp4", b"", "is empty"),
         ("text.mp4", b"hello " * 99, "no video or picture"),
-        ("half.jpg", b"\xff\xd8\xff\xe0" + bytes(99), "damaged"),
+        ("half.jpg", b"\xff\xd8\xff\xe0" + bytes(99), "video"),
         ("list.mp4", b"#EXTM3U\n#EXTINF:10,\nclip.mp4\n#EXT-X-ENDLIST\n", "video"),
         ("list.txt", b"ffconcat version 1.0\nfile 'clip.mp4'\n", "only names other files"),
     ],
@@ -223,6 +223,13 @@ def test_a_header_alone_an_audio_file_and_nothing_are_told(tmp_path):
     (tmp_path / "bare").mkdir()
     with pytest.raises(UserError, match="holds no picture"):
         open_footage(tmp_path / "bare")
+
+
+def test_a_picture_that_is_cut_off_is_told(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "x.jpg"), noise)
+    with pytest.raises(UserError, match="damaged"):
+        open_footage(odd_clips.cut_short(tmp_path / "x.jpg", 0.5))
 
 
 def test_a_playlist_asks_for_no_other_file_or_address(tmp_path, clip):

@@ -61,6 +61,19 @@ def test_nobody_is_nobody(finder):
     assert find_people(frames([], 2), 2.0, finder) == []
 
 
+def test_a_small_face_is_not_overlooked(finder):
+    (frame,) = frames([ONE], 1, (320, 240), side=120)
+    assert finder.find(frame.image) == []
+    (person,) = find_people([frame], 2.0, finder)
+    assert 70 < person.sightings[0].square[2] < 120
+    large = next(frames([ONE], 1, (320, 240), side=240))
+    (small,), (face,) = (finder.find(f.image, k) for f, k in ((frame, 1), (large, 0)))
+    middle = np.array([160, 120])
+    np.testing.assert_allclose(
+        small.landmarks - middle, (face.landmarks - middle) / 2, atol=4
+    )  # of the same person at half the size
+
+
 def test_a_sighting_is_what_the_extraction_would_cut(finder):
     (frame,) = frames([ONE], 1)
     (person,) = find_people([frame], 2.0, finder)

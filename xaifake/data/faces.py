@@ -65,20 +65,23 @@ class FaceFinder:
         self._recognise = None  # loaded when first asked for
         self._detect_near = one_copy_detector(self._detect)
 
-    def find(self, frame):
+    def find(self, frame, enlarged=0):
         """Return every face in a frame.
 
         Parameters
         ----------
         frame : numpy.ndarray
             ``uint8 (H, W, 3)`` RGB.
+        enlarged : int
+            How often the frame is doubled for the search, which finds faces of half the size, from
+            some 70 pixels to 35, in four times the time.
 
         Returns
         -------
         list of Face
         """
         frame = np.ascontiguousarray(frame)
-        return [self._face(frame, box) for box in self._detect(frame, 0)]
+        return [self._face(frame, box) for box in self._detect(frame, enlarged)]
 
     def describe(self, frame, face):
         """Return dlib's description of whose face it is (King 2017).

@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from xaifake.errors import UserError
 
@@ -35,6 +36,8 @@ _LISTS = {
     "webm_dash_manifest",
     "ffmetadata",
 }
+_PICTURES = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises, by format
 _TAGS = ("title", "comment", "encoder", "creation_time", "com.android.version")
 _CUT_SHORT = "The file is cut short"
 _HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069]")  # characters that turn the reading direction
@@ -218,10 +221,12 @@ def readable(text, longest=200):
 
 
 def _is_picture(path):
-    with open(path, "rb") as file:
-        if file.read(4) == b"GIF8":  # may move
-            return False
-    return cv2.haveImageReader(str(path))
+    """Whether a file begins like a picture that does not move."""
+    try:
+        with Image.open(path, formats=_PICTURES) as image:
+            return not getattr(image, "is_animated", False)
+    except (*_UNREADABLE, Image.DecompressionBombError):
+        return False
 
 
 def _open_folder(path):
@@ -253,12 +258,13 @@ def _open_picture(path):
 
 
 def _read_picture(path):
-    data = np.fromfile(path, np.uint8)
+    """Return a picture as its EXIF says it was held, or None if it cannot be read whole."""
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)  # as its EXIF says it was held
-    except cv2.error:  # larger than OpenCV takes
-        image = None
-    return None if image is None or min(image.shape[:2]) < SMALLEST_SIDE else _reduced(image)
+        with Image.open(path, formats=_PICTURES) as image:
+            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except _UNREADABLE:
+        return None
+    return None if min(image.shape[:2]) < SMALLEST_SIDE else _reduced(image)
 
 
 def _reduced(image):

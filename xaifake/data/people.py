@@ -99,7 +99,8 @@ def find_people(frames, scale, finder=None):
     """
     finder, people = finder or FaceFinder(), []
     for frame in frames:
-        faces = finder.find(frame.image)
+        # A face that is too small to be judged is to be called that, and not to be overlooked.
+        faces = finder.find(frame.image) or finder.find(frame.image, enlarged=1)
         descriptions = [finder.describe(frame.image, face) for face in faces]
         owners = assign(people, descriptions)
         for face, description, owner in zip(faces, descriptions, owners, strict=True):

@@ -24,7 +24,6 @@ SMALLEST = 120  # pixels of the frame: Malolan, Parekh and Kazi 2020, section II
 DIRECTIONS = 10  # of the features that are told apart
 FOLDS = 4
 PASSED = 0.95  # share of known faces that are to pass as known
-BLURRED = 0.01  # share of known faces that are less sharp
 REASONS = {
     "too_small": "the face is too small",
     "blurred": "the face is blurred",
@@ -45,7 +44,7 @@ class Reference:
     frames : int
         Frames of these clips.
     least_sharpness : float
-        `sharpness` below which a face counts as blurred: one in a hundred known faces is.
+        `sharpness` below which a face counts as blurred: no known face is.
     mean : numpy.ndarray, (C,)
         Of the `features` of the known faces.
     directions : numpy.ndarray, (K, C)
@@ -151,7 +150,7 @@ def learn_reference(model, faces, progress=False):
         videos.probability.to_numpy(),
         len(set(people)),
         len(faces),
-        float(np.quantile(sharpness(faces.images), BLURRED)),
+        float(sharpness(faces.images).min()),
         *_plane(known),
         float(np.quantile(_of_others(known, people), PASSED)),
     )

@@ -24,7 +24,7 @@ from xaifake.data.dfd import embedded_truth
 from xaifake.data.faces import cut_square
 from xaifake.data.footage import Footage, open_footage
 from xaifake.data.people import Person, find_people
-from xaifake.detector.reference import REASONS, Reference, check_faces, doubts, reference_for
+from xaifake.detector.reference import Reference, check_faces, doubts, reference_for
 from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.judge.examination import (
@@ -49,6 +49,8 @@ TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 FRAMES = 32
 PICTURES = 3  # of a person, that are explained
 EXPLAINED = 6  # people, those seen most often; the others get a verdict without heatmaps
+MOST_MAPS = 60  # people times methods: what is beyond would make the page too large
+PORTRAYED = 60  # people
 LEAST_GAP = 0.5  # logits between a fake and its parent; below that there is nothing to put back
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
 _START_SECONDS = 20  # in which methods prepare the network
@@ -68,7 +70,7 @@ class Verdict:
     deciding : numpy.ndarray of int
         Indices of the sightings that decided, the heaviest first.
     examination : xaifake.judge.examination.Examination or None
-        None for people beyond the `EXPLAINED` that are seen most often.
+        None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`).
     notes : list of str
         Why something was left out, in sentences.
     """
@@ -87,7 +89,7 @@ class Verdict:
 
     @property
     def doubts(self):
-        """Names of `REASONS` for which the score does not count."""
+        """Names of `xaifake.detector.reference.REASONS` for which the score does not count."""
         return doubts(self.checks)
 
     @property
@@ -164,7 +166,7 @@ class Report:
         return page.render(
             report=self, words=wording, day=(day or date.today()).isoformat(),
             people=[_person(self, n) for n in range(len(self.verdicts))],
-            trust=self._trust, version=version("xaifake"), reasons=REASONS,
+            trust=self._trust, version=version("xaifake"),
         )  # fmt: skip
 
     def write(self, out, day=None):
@@ -300,7 +302,8 @@ def judge_person(model, person, reference):
 
 def _examine(report, entries, kept, pass_seconds, progress):
     """Explain the people seen most often."""
-    verdicts, passes = report.verdicts[:EXPLAINED], count_passes(entries)
+    verdicts = report.verdicts[: min(EXPLAINED, max(1, MOST_MAPS // len(entries)))]
+    passes = count_passes(entries)
     maps = sum(count_maps(len(verdict.deciding)) for verdict in verdicts)
     total = maps * sum(passes.values())
     if progress and verdicts:
@@ -401,13 +404,14 @@ def _person(report, number):
     verdict = report.verdicts[number]
     manipulated = report.truth.get("label") == 1
     sightings = verdict.person.sightings
+    pictures = len(verdict.deciding) if verdict.examination else int(number < PORTRAYED)
     shown = [
         {
             "when": wording.when(sightings[k], report.footage),
             "probability": float(expit(np.float64(verdict.logits[k]))),
             "face": _data_url("jpeg", marked_jpeg(sightings[k].portrait, manipulated)),
         }
-        for k in verdict.deciding
+        for k in verdict.deciding[:pictures]
     ]
     person = {
         "number": number + 1,

@@ -4,6 +4,8 @@ Limits that turn numbers into words stand here, where they can be read and chang
 agreement and stability are the ones of chapter 11_verdict.
 """
 
+from xaifake.detector.reference import REASONS
+
 UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames
 SAME, PARTLY = 0.5, 0.25  # rank correlation beyond the centre
@@ -131,6 +133,11 @@ def headline(verdict, number):
         "undecided": f"Person {number}: the detector is undecided.",
         "none": f"Person {number}: no verdict.",
     }[verdict.word]
+
+
+def because(doubts, between):
+    """Return the reasons for which a score does not count, in words."""
+    return between.join(REASONS[name] for name in doubts)
 
 
 def agreement(value):

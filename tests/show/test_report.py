@@ -1,0 +1,447 @@
+"""The page about a video: right, honest, harmless, and legible in a real browser."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from scipy.special import expit
+
+import odd_clips
+from xaifake.data.clips import embedded_clips
+from xaifake.data.footage import open_footage
+from xaifake.data.people import Person
+from xaifake.detector.reference import REASONS, load_reference
+from xaifake.errors import UserError
+from xaifake.judge.examination import agreement, share_of_evidence
+from xaifake.judge.verdict import ENTRIES, Entry
+from xaifake.show import report as module
+from xaifake.show.report import Report, Verdict, check_page, explain_video
+
+DAY = date(2020, 1, 2)
+CHEAP = ["gradient (absolute)"]
+METHODS = ["gradient (absolute)", "lrp.sequential_preset_b_flat", "grad_cam"]
+FAKES = Path("manipulated_sequences/DeepFakeDetection/c23/videos")
+FAKE = "006_038__look_around__2UATGMM4.mp4"
+REAL = Path("original_sequences/actors/c23/videos/022__look_around.mp4")
+HOSTILE = (
+    "\"><img src=x onerror=alert(1)> '{{ 7*7 }}' ünïcode ‮& .. <script>alert(1)</script".replace(
+        "/", "∕"
+    )
+)
+
+
+def explained(path, methods=CHEAP, frames=3, **options):
+    return explain_video(path, methods, frames, progress=False, **options)
+
+
+def text_of(html):
+    """What a reader reads: no tags, no pictures, single spaces."""
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return embedded_clips("tiny")
+
+
+@pytest.fixture(scope="module")
+def fake(clips, load_once):
+    """The report about an embedded fake of a person whom the detector has never seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_detector", load_once)
+        return explained(clips / FAKES / FAKE, METHODS, 6)
+
+
+@pytest.fixture(scope="module")
+def page(fake, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    fake.write(out, DAY)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tab(browser, page):
+    """The page as it opens from disk, and all that it asked for and complained about."""
+    asked, complaints = [], []
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(page.as_uri(), wait_until="load")
+    yield opened, asked, complaints
+    opened.close()
+
+
+# What it says
+
+
+def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_be(fake, page):
+    assert fake.table.verdict.tolist() == ["fake"]
+    text = text_of(page.read_text("utf-8"))
+    assert "Person 1: the detector takes this face for manipulated." in text
+    bin = load_reference(2.0).reliability(fake.verdicts[0].probability)
+    assert f"Of {bin['n']} test clips with a score from 0.8 to 1.0, {bin['fakes']} were" in text
+    assert "it is manipulated , a research illustration" in text and "CC BY 4.0" in text
+
+
+def test_a_real_clip_is_not_called_genuine(clips, loaded):
+    report = explained(clips / REAL)
+    text = text_of(report.html(DAY))
+    assert report.table.verdict.tolist() == ["real"] and report.truth["label"] == 0
+    assert "finds none of the traces that it knows" in text and "Not found is not" in text
+    assert "not manipulated" in text and report.verdicts[0].examination.put_back is None
+
+
+def test_the_score_is_the_mean_over_frames_and_the_deciding_ones_are_the_furthest(fake):
+    (verdict,) = fake.verdicts
+    probabilities = expit(verdict.logits)
+    assert verdict.probability == pytest.approx(probabilities.mean())
+    assert set(verdict.deciding) == set(np.argsort(-probabilities)[:3])
+    numbers = [verdict.person.sightings[k].number for k in verdict.deciding]
+    assert fake.verdicts[0].examination.faces.table.frame.tolist() == numbers
+
+
+def test_the_parent_of_an_embedded_fake_is_put_back(fake, page):
+    back = fake.verdicts[0].examination.put_back
+    assert back.probability > 0.9 and back.parent < 0.5
+    assert "What the detector really reacts to" in page.read_text("utf-8")
+
+
+def test_a_parent_can_be_given_and_must_be_the_right_one(clips, loaded, tmp_path):
+    moved = tmp_path / FAKE
+    moved.write_bytes((clips / FAKES / FAKE).read_bytes())
+    parent = clips / REAL.with_name("006__look_around.mp4")
+    report = explained(moved, frames=1, parent=parent)
+    assert report.verdicts[0].examination.put_back.gap > 0.5
+    with pytest.raises(UserError, match="pixel by pixel"):
+        explained(moved, frames=1, parent=clips / REAL)
+    short = odd_clips.write(tmp_path / "short.mp4", odd_clips.faces(["006"], 2))
+    with pytest.raises(UserError, match="has 2 frames, the video 32"):
+        explained(moved, frames=1, parent=short)
+
+
+def test_without_a_difference_nothing_is_put_back_and_it_is_said(clips, loaded):
+    report = explained(clips / REAL, frames=1, parent=clips / REAL)
+    assert "nothing to put back" in report.verdicts[0].notes[0]
+    assert report.verdicts[0].notes[0] in text_of(report.html(DAY))
+
+
+@pytest.mark.parametrize(
+    ("logits", "reasons", "word"),
+    [
+        ([3.0, 2.0], [], "fake"),
+        ([-3.0, -2.0], [], "real"),
+        ([0.2, -0.2], [], "undecided"),
+        ([9.0, 9.0], ["too_small"], "none"),
+        ([-9.0, -9.0], ["blurred", "unlike"], "none"),
+    ],
+)
+def test_a_verdict_is_withheld_for_a_face_that_cannot_be_judged(logits, reasons, word, fake):
+    sightings = fake.verdicts[0].person.sightings[:2]
+    checks = fake.verdicts[0].checks[:2].assign(**{name: name in reasons for name in REASONS})
+    verdict = Verdict(Person(sightings), np.array(logits), checks, np.array([0, 1]))
+    assert verdict.word == word and verdict.doubts == reasons
+    report = Report(fake.footage, "", 2, [verdict], fake.reference, {}, fake.settings, fake.model)
+    text = text_of(report.html(DAY))
+    top = text[: text.index("A score is not proof")]
+    assert ("cannot be expected to judge" in top) == bool(reasons)
+    assert ("no verdict" in top) == (word == "none")
+    assert all(REASONS[name] in top for name in reasons)
+    assert not reasons or ("test clips with a score" not in top and "does not count" in top)
+
+
+def test_a_small_and_a_blurred_face_are_said_at_the_top(loaded, tmp_path):
+    small = odd_clips.write(tmp_path / "s.mp4", odd_clips.faces(["010"], 3, (320, 240), side=120))
+    frames = (cv2.GaussianBlur(f, (0, 0), 5) for f in odd_clips.faces(["010"], 3))
+    blurred = odd_clips.write(tmp_path / "b.mp4", frames)
+    assert "too_small" in explained(small).verdicts[0].doubts
+    assert "blurred" in explained(blurred).verdicts[0].doubts
+
+
+# What it is given
+
+
+def test_two_people_have_a_verdict_each(loaded, tmp_path):
+    frames = odd_clips.faces(["006", "010"], 4, (800, 400), seen={1: range(2)})
+    report = explained(odd_clips.write(tmp_path / "two.mp4", frames), frames=4)
+    assert report.table.frames.tolist() == [4, 2]
+    html = report.html(DAY)
+    assert html.count('<section aria-labelledby="person-') == 2 and "The verdicts" in html
+
+
+def test_beyond_six_people_the_others_have_a_verdict_and_no_maps(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "EXPLAINED", 1)
+    frames = odd_clips.faces(["006", "010"], 2, (800, 400))
+    report = explained(odd_clips.write(tmp_path / "two.mp4", frames), frames=2)
+    assert [v.examination is None for v in report.verdicts] == [False, True]
+    assert "this one has a score and no heatmaps" in report.html(DAY)
+
+
+def test_nobody_is_told_with_what_to_do(loaded, tmp_path):
+    report = explained(odd_clips.write(tmp_path / "none.mp4", odd_clips.counted(5)))
+    text = text_of(report.html(DAY))
+    assert report.table.empty and "No face was found in 3 frames" in text and "--frames" in text
+
+
+def test_a_person_who_comes_and_goes_breaks_the_line(loaded, tmp_path):
+    frames = odd_clips.faces(["006"], 10, seen={0: {0, 1, 2, 7, 8, 9}})
+    report = explained(odd_clips.write(tmp_path / "goes.mp4", frames), frames=10)
+    html = report.html(DAY)
+    assert html.count("<polyline") == 2 and "Where the line is broken" in html
+
+
+def test_a_phones_vertical_video_is_judged_upright(loaded, tmp_path):
+    lying = [np.ascontiguousarray(np.rot90(f)) for f in odd_clips.faces(["006"], 3, (480, 640))]
+    path = odd_clips.write(tmp_path / "phone.mp4", lying)
+    assert explained(path).table.empty  # dlib finds no face that lies on its side
+    report = explained(odd_clips.turn(path, 90))
+    assert report.table.frames.tolist() == [3]
+
+
+def test_uneven_times_stand_under_the_chart(loaded, tmp_path):
+    path = odd_clips.write(tmp_path / "vfr.mp4", odd_clips.faces(["006"], 3), times=[0, 0.1, 72.0])
+    html = explained(path).html(DAY)
+    assert ">1:12</text>" in html and ">0.1 s</th>" in html
+
+
+def test_one_frame_has_no_chart_and_is_called_little(loaded, tmp_path):
+    report = explained(odd_clips.write(tmp_path / "one.mp4", odd_clips.faces(["006"], 1)))
+    html = report.html(DAY)
+    assert "<svg" not in html and "The frame that decided" in html
+    assert report.verdicts[0].doubts or "little to go by" in html
+
+
+def test_an_hour_is_looked_at_in_few_frames(loaded, tmp_path):
+    (frame,) = odd_clips.faces(["006"], 1, (480, 360))
+    path = odd_clips.write(tmp_path / "hour.mp4", [frame] * 61, times=range(0, 3660, 60))
+    report = explained(path, frames=5)
+    assert report.table.frames.tolist() == [5] and ">1:00:00</text>" in report.html(DAY)
+
+
+def test_what_is_missing_of_a_truncated_file_is_said(loaded, tmp_path):
+    path = odd_clips.write(tmp_path / "t.mp4", odd_clips.faces(["006"], 12), first=True)
+    report = explained(odd_clips.cut_short(path, 0.7))
+    assert len(report.verdicts) == 1 and "cut short" in text_of(report.html(DAY))
+
+
+def test_pictures_and_wrong_extensions_are_read(loaded, tmp_path):
+    for k, frame in enumerate(odd_clips.faces(["006"], 2)):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), frame[..., ::-1])
+    assert explained(tmp_path).table.frames.tolist() == [2]
+    (tmp_path / "0.png").rename(tmp_path / "0.mp4")
+    report = explained(tmp_path / "0.mp4")
+    assert report.footage.kind == "picture" and "the picture" in report.html(DAY)
+
+
+# What it is
+
+
+def test_it_opens_from_disk_and_asks_for_nothing(tab, page):
+    opened, asked, complaints = tab
+    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert complaints == []
+
+
+def test_axe_finds_nothing(tab):
+    opened, *_ = tab
+    opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    found = Axe().run(opened, options={"preload": False, "resultTypes": ["violations"]})
+    assert [v["id"] for v in found.response["violations"]] == []
+
+
+def test_every_figure_is_there_and_described(tab):
+    opened, *_ = tab
+    images = opened.evaluate(
+        "[...document.images].map(i => [i.complete && i.naturalWidth, i.alt.length])"
+    )
+    # Three frames, each with its face and three maps, and the experiment.
+    assert len(images) == 13 and all(wide >= 256 and said > 20 for wide, said in images)
+    charts = opened.locator("svg[role=img]")
+    assert charts.count() == 1 and "from" in charts.first.get_attribute("aria-label")
+
+
+def test_keys_lead_through_it(tab):
+    opened, *_ = tab
+    opened.evaluate("document.activeElement.blur()")
+    opened.keyboard.press("Tab")
+    assert "Skip" in opened.evaluate("document.activeElement.textContent")
+    names = set()
+    for _ in range(20):
+        opened.keyboard.press("Tab")
+        names.add(opened.evaluate("document.activeElement.tagName"))
+    assert {"SUMMARY", "DIV", "A"} <= names
+
+
+def test_it_fits_a_phone_and_prints(tab, tmp_path):
+    opened, *_ = tab
+    opened.set_viewport_size({"width": 390, "height": 844})
+    assert opened.evaluate("document.scrollingElement.scrollWidth") <= 390
+    opened.set_viewport_size({"width": 1280, "height": 800})
+    from pypdf import PdfReader
+
+    opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = false)")
+    opened.pdf(path=tmp_path / "page.pdf", format="A4", print_background=True)
+    pages = PdfReader(tmp_path / "page.pdf").pages
+    text = " ".join(p.extract_text() for p in pages)
+    assert 3 <= len(pages) <= 12 and "Words on this page" in text
+    assert "side of the face" in text  # the folded table of all scores is printed too
+
+
+def test_it_is_small(page):
+    assert page.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("people", [6, 60])
+def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
+    """Maps of noise, which cannot be compressed, in as many methods as there may be."""
+    (verdict,) = fake.verdicts
+    names = [entry.name for entry in ENTRIES][: module.MOST_MAPS // module.EXPLAINED]
+    noise = np.random.default_rng(0)
+    maps = {name: noise.normal(size=(3, 128, 128)) for name in names}
+    regions = share_of_evidence(maps, verdict.examination.faces, 1)
+    full = replace(verdict.examination, maps=maps, regions=regions, agreement=agreement(maps))
+    verdicts = [replace(verdict, examination=full)] * module.EXPLAINED
+    verdicts += [replace(verdict, examination=None)] * (people - module.EXPLAINED)
+    settings = {**fake.settings, "methods": names}
+    html = replace(fake, verdicts=verdicts, settings=settings).html(DAY)
+    assert 2_000_000 < len(html.encode()) < 5_000_000
+
+
+def test_every_method_and_term_is_explained(page):
+    html = page.read_text("utf-8")
+    words = html[html.index("<dl>") : html.index("</dl>")]
+    terms = re.findall(r"<dt>(.*?)</dt>", words)
+    assert len(terms) == len(set(terms)) == words.count("<dd>")
+    known = " ".join(terms)
+    for word in ("score", "frame", "detector", "calibrated", "heatmap", "evidence", "even spread"):
+        assert word in known
+    for method in ("Sensitivity", "LRP (sequential preset b flat)", "Grad-CAM"):
+        assert method in terms
+
+
+def test_the_same_input_gives_the_same_page_apart_from_the_date(fake, clips, page, loaded):
+    again = explained(clips / FAKES / FAKE, METHODS, 6)
+    assert again.html(DAY) == page.read_text("utf-8")
+    later = fake.html(date(2031, 12, 24))
+    assert later != fake.html(DAY) and later.replace("2031-12-24", "2020-01-02") == fake.html(DAY)
+
+
+def test_a_hostile_name_and_header_do_nothing(loaded, browser, tmp_path):
+    path = tmp_path / HOSTILE
+    frames = list(odd_clips.faces(["006"], 1))
+    odd_clips.write(path, frames, "matroska")
+    titled = tmp_path / "titled"
+    with av.open(str(path)) as source, av.open(str(titled), "w", format="matroska") as out:
+        out.metadata["title"] = "</title><script>alert(1)</script>{{ 7*7 }}"
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    titled.replace(path)
+    out = tmp_path / "report.html"
+    explained(path).write(out, DAY)
+    opened = browser.new_page()
+    dialogs = []
+    opened.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    opened.goto(out.as_uri(), wait_until="load")
+    assert dialogs == [] and opened.locator("script").count() == 0
+    assert opened.locator("img:not([src^='data:'])").count() == 0
+    shown = opened.locator("h1 bdi").text_content()
+    assert shown == HOSTILE.replace("\u202e", "\ufffd")
+    assert opened.locator("td", has_text="</title><script>alert(1)</script>{{ 7*7 }}").count()
+    opened.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of any bytes")
+def test_a_name_that_is_not_unicode_can_be_written(loaded, tmp_path):
+    import os
+
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.mp4"))
+    odd_clips.write(tmp_path / "x.mp4", odd_clips.counted(1)).rename(path)
+    explained(path).write(tmp_path / "report.html", DAY)
+    assert "??.mp4" in (tmp_path / "report.html").read_text("utf-8")
+
+
+# How it runs
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
+    clips, loaded, tmp_path, monkeypatch, fake
+):
+    keep, made = tmp_path / "page.unfinished", []
+    maps = Entry.maps
+
+    def dies_at_the_third(entry, *arguments):
+        made.append(entry.name)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return maps(entry, *arguments)
+
+    monkeypatch.setattr(Entry, "maps", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
+    report = explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
+    assert len(made) == 3 + 9 - 2  # nine sets of maps, of which two were there
+    assert report.html(DAY) == fake.html(DAY) and not keep.exists()
+
+
+def test_pieces_of_another_run_make_way(clips, loaded, tmp_path):
+    keep = tmp_path / "page.unfinished"
+    module._kept(keep, {"digest": "another file"}).arrays("person_0/x", lambda: {"a": np.ones(1)})
+    explained(clips / REAL, frames=1, keep=keep)
+    assert not keep.exists()
+
+
+def test_it_says_beforehand_how_long_it_takes(clips, loaded, capsys):
+    explain_video(clips / REAL, CHEAP, 2)
+    said = capsys.readouterr().out
+    assert re.search(r"About \d+ (seconds|minutes) for one person", said)
+    assert re.search(r"1 person to explain: 4 maps, about \d+ (seconds|minutes)", said)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("nowhere/page.html", "no folder"), ("page.pdf", "ends in .html"), ("clip", "ends in .html")],
+)
+def test_a_page_that_cannot_be_written_is_told_beforehand(out, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        check_page(Path(out), "clip.mp4")
+    assert check_page(None, "some/where/../clip.mp4") == Path("clip.mp4_report.html")
+    assert check_page(None, "..").name == f"{tmp_path.parent.name}_report.html"
+
+
+def test_a_detector_of_ones_own_is_taken_and_not_praised(clips, load_once, monkeypatch):
+    monkeypatch.setattr(module, "reference_for", lambda *given: load_reference(2.0))
+    report = explained(clips / REAL, frames=1, model=load_once(2.0, None))
+    text = text_of(report.html(DAY))
+    assert "What it was trained on is not known here" in text
+    assert "nobody has measured which method can be trusted" in text
+
+
+def test_bad_requests_are_told(clips):
+    with pytest.raises(UserError, match="frames=0"):
+        explained(clips / REAL, frames=0)
+    with pytest.raises(UserError, match="No method"):
+        explained(clips / REAL, ["magic"])
+
+
+def test_the_command_writes_page_and_video(clips, tmp_path):
+    command = [Path(sys.executable).with_name("xaifake"), "explain", clips / REAL, "--frames", 2]
+    command += ["--methods", "gradient (absolute), grad_cam", "--video", "out.mp4", "--json"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "022__look_around.mp4_report.html"
+    assert f'"page": "{page.name}"' in done.stdout and "About" in done.stderr
+    assert "Grad-CAM" in page.read_text("utf-8") and len(open_footage(tmp_path / "out.mp4")) == 32
+    assert {p.name for p in tmp_path.iterdir()} == {page.name, "out.mp4"}
