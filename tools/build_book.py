@@ -18,6 +18,7 @@ import make_interactive
 import make_slides
 import pages
 
+EXAMPLE = "example_report.html"  # a page of its own, which chapter 12 links to
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
 
 
@@ -76,6 +77,7 @@ def build(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT, root=chapters.ROOT)
     """
     html = build_pages(notebooks, where, root, builder="html")
     make_slides.make(html, notebooks)
+    shutil.copy(Path(root) / "book" / EXAMPLE, html / "book" / EXAMPLE)
     if found := pages.problems(html):
         raise RuntimeError("the pages have problems:\n  " + "\n  ".join(found))
     return html

@@ -19,8 +19,10 @@ import chapters
 
 BRANCH = "main"
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
-# Colab has dlib but not the landmark model, which this chapter alone needs.
-MORE_PACKAGES = {"02_face_extraction": ["face_recognition_models"]}
+# Colab has dlib but not its models, which these chapters need.
+MORE_PACKAGES = dict.fromkeys(
+    ("02_face_extraction", "12_explain_a_video"), ["face_recognition_models"]
+)
 # iNNvestigate's metadata forbids today's versions, on which it runs.
 INNVESTIGATE = ("06_lrp", "08_perturbations")
 INNVESTIGATE_PACKAGE = "--no-deps --ignore-requires-python innvestigate==2.1.2"

@@ -80,7 +80,7 @@ def test_a_sighting_is_what_the_extraction_would_cut(finder):
     (sighting,), (face,) = person.sightings, finder.find(frame.image)
     assert sighting.square == face_square(face, 2.0)
     np.testing.assert_array_equal(sighting.image, cut_square(frame.image, sighting.square)[0])
-    assert decode_image(sighting.portrait).shape == (256, 256, 3)
+    assert decode_image(sighting.portrait).shape == (192, 192, 3)
     np.testing.assert_allclose(person.description, finder.describe(frame.image, face))
 
 

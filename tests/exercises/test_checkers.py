@@ -12,6 +12,12 @@ from xaifake.exercises.looking import (
     check_integrated_gradients,
     check_proximity,
 )
+from xaifake.exercises.showing import check_share_of_true_alarms
+
+
+def true_alarms(base_rate, recall, false_alarms):
+    caught, bothered = base_rate * recall, (1 - base_rate) * false_alarms
+    return caught / (caught + bothered)
 
 
 def blend(target, source, alpha):
@@ -87,6 +93,7 @@ RIGHT = [
     (check_mass_accuracy, mass),
     (check_pointing_game, pointing),
     (check_interval, interval),
+    (check_share_of_true_alarms, true_alarms),
 ]
 WRONG = [
     (check_blend, lambda t, s, a: blend(s, t, a), "changed places"),
@@ -114,6 +121,9 @@ WRONG = [
     (check_pointing_game, lambda h, m: pointing(np.abs(h), m), "the highest counts"),
     (check_pointing_game, lambda h, m: m.flat[h.argmax()], "you took the first"),
     (check_interval, picture_interval, "draw people"),
+    (check_share_of_true_alarms, lambda b, r, f: r / (r + f), "base rate is missing"),
+    (check_share_of_true_alarms, lambda b, r, f: r, "ask it of the alarms"),
+    (check_share_of_true_alarms, lambda b, r, f: b * r / (b * r + f), "1 - base_rate"),
     (check_interval, lambda s, p, seed: interval(s, p, seed)[::-1], "low comes first"),
     (check_interval, lambda s, p, seed: interval(s, p, None), "default_rng(seed)"),
 ]

@@ -264,7 +264,7 @@ def test_every_figure_is_there_and_described(tab):
         "[...document.images].map(i => [i.complete && i.naturalWidth, i.alt.length])"
     )
     # Three frames, each with its face and three maps, and the experiment.
-    assert len(images) == 13 and all(wide >= 256 and said > 20 for wide, said in images)
+    assert len(images) == 13 and all(wide >= 128 and said > 20 for wide, said in images)
     charts = opened.locator("svg[role=img]")
     assert charts.count() == 1 and "from" in charts.first.get_attribute("aria-label")
 

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from xaifake.data.faces import Face, FaceFinder, cut_square, encode_jpeg, face_square
 
 SAME_PERSON = 0.6  # between dlib's descriptions; its author's own limit
-PORTRAIT = 256  # pixels
+PORTRAIT = 192  # pixels
 _FAR_APART = 1e3  # more than any two descriptions
 
 
@@ -34,7 +34,7 @@ class Sighting:
     image : numpy.ndarray
         ``uint8 (128, 128, 3)`` RGB: the square as the detector takes it.
     portrait : bytes
-        The same at 256 x 256 pixels to look at, as JPEG.
+        The same at 192 x 192 pixels to look at, as JPEG.
     padded : bool
         Whether the square reaches beyond the frame.
     """

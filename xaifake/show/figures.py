@@ -63,6 +63,33 @@ def show_images(images, titles=None, manipulated=None, columns=6, width=1.7):
     return figure
 
 
+def plot_scores(times, probabilities, decided):
+    """Plot the probability of fake over time.
+
+    Parameters
+    ----------
+    times : sequence of float, (N,)
+        Seconds, or the numbers of pictures.
+    probabilities : sequence of float, (N,)
+    decided : sequence of int
+        Indices of frames to ring, the most decisive first.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
+    axis.plot(times, probabilities, "o-", color="0.25", ms=4, lw=1)
+    axis.axhline(0.5, color="0.5", lw=1, ls="--")
+    for rank, k in enumerate(decided, start=1):
+        axis.plot(times[k], probabilities[k], "o", ms=13, mfc="none", mec=FAKE, mew=2)
+        place = (times[k], probabilities[k])
+        axis.annotate(str(rank), place, (0, -18), textcoords="offset points", ha="center")
+    axis.set(ylim=(-0.05, 1.08), xlabel="time in the video, seconds", ylabel="probability of fake")
+    sns.despine(ax=axis)
+    return figure
+
+
 def mark_manipulated(axis):
     """Write on a picture that it is a manipulated research illustration."""
     box = {"facecolor": "black", "alpha": 0.65, "pad": 1.2, "edgecolor": "none"}

@@ -22,7 +22,7 @@ from xaifake.show.maps import COLOURS, PERCENTILE
 BATCH = 16  # frames
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
 STRENGTH = 0.65  # of the colour where the map is darkest
-CUT = 30  # grey levels by which a small frame differs from the one before where the scene changes
+CHANGED = 12  # grey levels by which a face may differ from that of the frame before
 BAND = 34  # pixels below the picture
 CRF = 20
 _CHEAP = "gradient (absolute)"
@@ -67,9 +67,7 @@ def write_overlay(report, out, progress=True):
     entry = next((e for e in find_entries(report.settings["methods"]) if not e.dear), None)
     entry = entry or find_entries([_CHEAP])[0]
     artist = _Artist(report, entry)
-    shown, searched = tee(footage.read())
-    found = FaceFinder().follow(frame.image for frame in searched)
-    pairs = zip(shown, found, strict=True)
+    pairs = _with_faces(footage, any("too_small" in v.doubts for v in report.verdicts))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
     out = Path(out)
     unfinished = out.with_name(f"{out.name}.part")
@@ -90,6 +88,17 @@ def write_overlay(report, out, progress=True):
         unfinished.unlink(missing_ok=True)
 
 
+def _with_faces(footage, small):
+    """Yield every frame with the faces in it; small ones are looked for as `find_people` does."""
+    finder = FaceFinder()
+    shown, searched = tee(footage.read())
+    found = finder.follow(frame.image for frame in searched)
+    for frame, faces in zip(shown, found, strict=True):
+        if small and not faces:
+            faces = finder.find(frame.image, enlarged=1)
+        yield frame, faces
+
+
 def _add_stream(container, picture):
     stream = container.add_stream("libx264", rate=25)
     stream.height, stream.width = picture.shape[:2]
@@ -108,7 +117,7 @@ class _Artist:
         self.doubtful = {id(v.person) for v in report.verdicts if v.doubts}
         self.scores = {}  # by person: sum and number of the probabilities so far
         self.limits = {}  # by person: what the darkest colour stands for
-        self.before, self.small = [], None
+        self.before = []  # faces of the last frame, what they look like, and whose they are
         self.colours = matplotlib.colormaps[COLOURS]
         self.note = wording.overlay_note(entry.name)
         if report.truth.get("label") == 1:
@@ -140,11 +149,9 @@ class _Artist:
             yield frame, self._banded(picture)
 
     def _who(self, image, faces):
-        """Say whose each face is: of whom it lies upon, or after a cut by its look."""
-        small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 18)).astype(float)
-        cut = self.small is None or np.abs(small - self.small).mean() > CUT
-        self.small = small
-        owners = [None if cut else self._same_place(face) for face in faces]
+        """Say whose each face is: of whom it lies upon and looks like, or by its description."""
+        looks = [_look(image, face) for face in faces]
+        owners = [self._same_place(*pair) for pair in zip(faces, looks, strict=True)]
         if None in owners or len({id(owner) for owner in owners}) < len(owners):
             descriptions = [self.finder.describe(image, face) for face in faces]
             owners = assign(self.people, descriptions)
@@ -152,11 +159,15 @@ class _Artist:
                 if owner is None:
                     owners[k] = Person(description=descriptions[k])
                     self.people.append(owners[k])
-        self.before = list(zip(faces, owners, strict=True))
-        return self.before
+        self.before = list(zip(faces, looks, owners, strict=True))
+        return list(zip(faces, owners, strict=True))
 
-    def _same_place(self, face):
-        there = [person for other, person in self.before if _overlap(face.box, other.box) > 0.5]
+    def _same_place(self, face, look):
+        there = [
+            person
+            for other, before, person in self.before
+            if _overlap(face.box, other.box) > 0.5 and np.abs(look - before).mean() < CHANGED
+        ]
         return there[0] if len(there) == 1 else None
 
     def _paint(self, picture, square, person, heatmap, probability):
@@ -205,6 +216,12 @@ def _write(picture, text, place, fit=None):
         x, y = place
         cv2.rectangle(picture, (x - 2, y - high - 5), (x + wide + 4, y + 6), (0, 0, 0), -1)
     cv2.putText(picture, text, place, font, size, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _look(image, face):
+    """Return a face in few grey pixels, to see whether somebody else has taken its place."""
+    grey = cv2.cvtColor(cut_square(image, face_square(face, 1.0), 16)[0], cv2.COLOR_RGB2GRAY)
+    return grey.astype(float)
 
 
 def _overlap(one, other):

@@ -12,7 +12,6 @@ from xaifake.data.faces import decode_image, encode_jpeg
 from xaifake.judge.localisation import region_masks
 from xaifake.show.maps import COLOURS, PERCENTILE
 
-ENLARGED = 2
 MARK = "manipulated research illustration"
 CHART = {"width": 720, "height": 230, "left": 46, "right": 14, "top": 24, "bottom": 40}
 _OUTLINE = 255  # the place of the outline's colour in the palette
@@ -39,9 +38,8 @@ def heatmap_png(heatmaps, faces):
     regions = sum(k * mask for k, mask in enumerate(region_masks(faces).values()))
     files = []
     for picture, region in zip(indices, regions, strict=True):
-        large = np.kron(picture, np.ones((ENLARGED, ENLARGED), np.uint8))
-        large[_borders(np.kron(region, np.ones((ENLARGED, ENLARGED), int)))] = _OUTLINE
-        image = Image.fromarray(large, mode="P")
+        picture[_borders(region)] = _OUTLINE
+        image = Image.fromarray(picture, mode="P")
         image.putpalette(_palette())
         file = io.BytesIO()
         image.save(file, format="PNG", optimize=True)
@@ -66,10 +64,12 @@ def marked_jpeg(portrait, manipulated):
     if not manipulated:
         return portrait
     image = decode_image(portrait).copy()
-    height = image.shape[0]
-    image[-18:] = image[-18:] // 3
-    place, font = (5, height - 6), cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(image, MARK, place, font, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    height, width = image.shape[:2]
+    image[-16:] = image[-16:] // 3
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (wide, _), _ = cv2.getTextSize(MARK, font, 1.0, 1)
+    white = (255, 255, 255)
+    cv2.putText(image, MARK, (3, height - 5), font, (width - 6) / wide, white, 1, cv2.LINE_AA)
     return encode_jpeg(image)
 
 

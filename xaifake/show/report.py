@@ -49,8 +49,8 @@ TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 FRAMES = 32
 PICTURES = 3  # of a person, that are explained
 EXPLAINED = 6  # people, those seen most often; the others get a verdict without heatmaps
-MOST_MAPS = 60  # people times methods: what is beyond would make the page too large
-PORTRAYED = 60  # people
+MOST_MAPS = 54  # people times methods: what is beyond would make the page too large
+PORTRAYED = 40  # people
 LEAST_GAP = 0.5  # logits between a fake and its parent; below that there is nothing to put back
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
 _START_SECONDS = 20  # in which methods prepare the network
@@ -308,9 +308,7 @@ def _examine(report, entries, kept, pass_seconds, progress):
     total = maps * sum(passes.values())
     if progress and verdicts:
         print(wording.people_found(len(verdicts), maps * len(entries), total * pass_seconds))
-    bar = progress_bar(
-        show=progress, total=round(total), desc="maps", unit="pass", bar_format=wording.BAR
-    )
+    bar = progress_bar(show=progress, total=total, desc="maps", unit="pass", bar_format=wording.BAR)
     with bar:
         for number, verdict in enumerate(verdicts):
 
