@@ -9,16 +9,18 @@ from pathlib import Path
 
 import av
 import cv2
+import keras
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from scipy.special import expit
 
 import odd_clips
+from xaifake.data import load_faces
 from xaifake.data.clips import embedded_clips
 from xaifake.data.footage import open_footage
 from xaifake.data.people import Person
-from xaifake.detector.reference import REASONS, load_reference
+from xaifake.detector.reference import REASONS, learn_reference, load_reference
 from xaifake.errors import UserError
 from xaifake.judge.examination import agreement, share_of_evidence
 from xaifake.judge.verdict import ENTRIES, Entry
@@ -427,6 +429,27 @@ def test_a_detector_of_ones_own_is_taken_and_not_praised(clips, load_once, monke
     text = text_of(report.html(DAY))
     assert "What it was trained on is not known here" in text
     assert "nobody has measured which method can be trusted" in text
+
+
+def small_detector(size):
+    """A functional network of another size than Xception's, with weights as they were drawn."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(24, 5, strides=4, padding="same", activation="relu")(inputs)
+    x = keras.layers.Conv2D(24, 3, strides=2, padding="same", activation="relu")(x)
+    logit = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, logit, name="small")
+
+
+@pytest.mark.parametrize("size", [96, 150])
+def test_a_detector_of_another_size_goes_through(size, clips, monkeypatch):
+    detector, faces = small_detector(size), load_faces(scale=2.0)
+    images = np.stack([cv2.resize(image, (size, size)) for image in faces.images])
+    known = learn_reference(detector, replace(faces, images=images))
+    monkeypatch.setattr(module, "reference_for", lambda *given: known)
+    report = explained(clips / FAKES / FAKE, ["gradient", "grad_cam"], frames=2, model=detector)
+    assert report.verdicts[0].examination.maps["gradient"].shape == (2, size, size)
+    assert "small" in text_of(report.html(DAY)) and report.reference.mean.shape == (24,)
 
 
 def test_bad_requests_are_told(clips):

@@ -32,7 +32,7 @@ class Sighting:
     square : tuple of int
         ``(left, top, side)`` in pixels of the frame, as `xaifake.data.faces.face_square` cuts it.
     image : numpy.ndarray
-        ``uint8 (128, 128, 3)`` RGB: the square as the detector takes it.
+        ``uint8 (size, size, 3)`` RGB: the square as the detector takes it.
     portrait : bytes
         The same at 192 x 192 pixels to look at, as JPEG.
     padded : bool
@@ -73,11 +73,11 @@ class Person:
 
     @property
     def images(self):
-        """What the detector takes: ``uint8 (N, 128, 128, 3)``."""
+        """What the detector takes: ``uint8 (N, size, size, 3)``."""
         return np.stack([sighting.image for sighting in self.sightings])
 
 
-def find_people(frames, scale, finder=None):
+def find_people(frames, scale, size=128, finder=None):
     """Find everybody in some frames and tell them apart.
 
     A face belongs to the person whose mean description is nearest, if it is within `SAME_PERSON`,
@@ -90,6 +90,8 @@ def find_people(frames, scale, finder=None):
         Read one at a time; none is kept.
     scale : float
         Side of the square over the larger side of the face's box.
+    size : int
+        Side of the pictures that the detector takes, in pixels.
     finder : FaceFinder, optional
 
     Returns
@@ -107,7 +109,7 @@ def find_people(frames, scale, finder=None):
             if owner is None:
                 owner = Person()
                 people.append(owner)
-            owner.add(_sighting(frame, face, scale), description)
+            owner.add(_sighting(frame, face, scale, size), description)
     return sorted(people, key=lambda person: -len(person.sightings))
 
 
@@ -125,8 +127,8 @@ def assign(people, descriptions):
     return owners
 
 
-def _sighting(frame, face, scale):
+def _sighting(frame, face, scale, size):
     square = face_square(face, scale)
-    image, padded = cut_square(frame.image, square)
+    image, padded = cut_square(frame.image, square, size)
     portrait, _ = cut_square(frame.image, square, PORTRAIT)
     return Sighting(frame.number, frame.seconds, face, square, image, encode_jpeg(portrait), padded)

@@ -239,6 +239,12 @@ def examine(model, faces, sign, entries, keep=None, done=None):
     )
 
 
+def _cell(side):
+    """Return the divisor of a picture's side that comes nearest to a sixteenth of it."""
+    divisors = [k for k in range(1, side + 1) if side % k == 0]
+    return min(divisors, key=lambda k: abs(k - side / 16))
+
+
 def _speaking_for_fake(model, images, entry, sign):
     """Explain the class that the verdict names, since not every method tells what is against it."""
     heatmaps = entry.maps(model, images, "fake" if sign > 0 else "real")[0]
@@ -270,7 +276,8 @@ def agreement(maps):
     names = list(maps)
     if len(names) < 2:
         return pd.DataFrame(columns=["one", "other", "rank_correlation", "beyond_centre"])
-    cells = np.stack([faithfulness.cell_sums(m).reshape(len(m), -1) for m in maps.values()])
+    cell = _cell(next(iter(maps.values())).shape[1])
+    cells = np.stack([faithfulness.cell_sums(m, cell).reshape(len(m), -1) for m in maps.values()])
     plain, beyond = rank_agreement(cells)
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     return pd.DataFrame(
@@ -283,25 +290,26 @@ def put_back(model, faces, maps, keep):
     """Put the parent's pixels back into one fake; see `PutBack`."""
     check_aligned(faces)
     effects = faithfulness.region_effects(model, faces).iloc[0]
-    gap = effects.gap
-    made = keep("causal_maps", lambda: vars(faithfulness.causal_maps(model, faces, progress=False)))
+    gap, cell = effects.gap, _cell(faces.images.shape[1])
+    made = keep(
+        "causal_maps", lambda: vars(faithfulness.causal_maps(model, faces, cell, progress=False))
+    )
     cause = faithfulness.CausalMaps(**made)
-    cells = {name: faithfulness.cell_sums(heatmaps[:1]) for name, heatmaps in maps.items()}
+    cells = {name: faithfulness.cell_sums(heatmaps[:1], cell) for name, heatmaps in maps.items()}
     orders = {name: faithfulness.order_cells(sums) for name, sums in cells.items()}
     orders["experiment"] = faithfulness.order_cells(cause.effect)
-    gone = {name: _gone(model, faces, order, cause) for name, order in orders.items()}
+    gone = {name: _gone(model, faces, order, cause, cell) for name, order in orders.items()}
     even = np.zeros_like(cause.effect)
     random = [faithfulness.order_cells(even, seed) for seed in range(10)]
-    gone["chance"] = np.mean([_gone(model, faces, order, cause) for order in random])
-    side = faces.images.shape[1] // cause.effect.shape[1]
-    effect = np.kron(cause.effect[0], np.ones((side, side))) / side**2
+    gone["chance"] = np.mean([_gone(model, faces, order, cause, cell) for order in random])
+    effect = np.kron(cause.effect[0], np.ones((cell, cell))) / cell**2
     regions = {name: effects[f"without_{name}"] / gap for name in region_masks(faces)}
     probability, parent = expit([cause.fake[0], cause.twin[0]]).tolist()
     return PutBack(probability, parent, float(gap), pd.Series(regions), pd.Series(gone), effect)
 
 
-def _gone(model, faces, order, cause):
-    logit = faithfulness.put_back(model, faces, order, (PUT_BACK,))[0, 0]
+def _gone(model, faces, order, cause, cell):
+    logit = faithfulness.put_back(model, faces, order, (PUT_BACK,), cell)[0, 0]
     return float((cause.fake[0] - logit) / (cause.fake[0] - cause.twin[0]))
 
 

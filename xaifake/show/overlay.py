@@ -68,6 +68,8 @@ def write_overlay(report, out, progress=True):
     entry = entry or find_entries([_CHEAP])[0]
     artist = _Artist(report, entry)
     pairs = _with_faces(footage, any("too_small" in v.doubts for v in report.verdicts))
+    if progress:
+        print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
     out = Path(out)
     unfinished = out.with_name(f"{out.name}.part")
@@ -131,7 +133,7 @@ class _Artist:
             for pairs in seen
         ]
         crops = [
-            cut_square(frame.image, square)[0]
+            cut_square(frame.image, square, self.report.model.input_shape[1])[0]
             for (frame, _), ones in zip(batch, squares, strict=True)
             for square in ones
         ]

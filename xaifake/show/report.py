@@ -221,7 +221,8 @@ def explain_video(
     keep : str or Path, optional
         Folder in which finished maps are kept until the end, so that a second call goes on.
     model : keras.Model, optional
-        A detector of your own with one logit, instead of Xception with `weights`.
+        A detector of your own, instead of Xception with `weights`: functional, with one logit, for
+        values from -1 to 1. Give `faces` that were cut for its size.
     progress : bool
         Say how long it will take, and show progress bars.
 
@@ -248,7 +249,10 @@ def explain_video(
     looking = progress_bar(
         footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
     )
-    verdicts = [judge_person(detector, person, reference) for person in find_people(looking, scale)]
+    verdicts = [
+        judge_person(detector, person, reference)
+        for person in find_people(looking, scale, detector.input_shape[1])
+    ]
     digest = _digest(footage.path)
     settings = {
         "scale": float(scale),
@@ -341,7 +345,7 @@ def _deciding_faces(report, verdict):
     there = {frame.number: frame.image for frame in parent.read(numbers)}
     if missing := set(numbers) - set(there):
         raise UserError(f"Frame {min(missing)} of the parent cannot be read.")
-    twins = np.stack([cut_square(there[s.number], s.square)[0] for s in sightings])
+    twins = np.stack([cut_square(there[s.number], s.square, len(s.image))[0] for s in sightings])
     faces = as_faces(sightings, scale, twins)
     check_aligned(faces)
     if not faces.masks[0].any():
