@@ -42,7 +42,16 @@ def faces(folder, clips):
 
 def test_every_command_has_help():
     overview = run("--help")
-    for command in ("clips", "catalogue", "extract", "train", "evaluate", "maps", "judge"):
+    for command in (
+        "clips",
+        "catalogue",
+        "extract",
+        "train",
+        "evaluate",
+        "maps",
+        "explain",
+        "judge",
+    ):
         assert command in overview
         assert "Options" in run(command, "--help")
 
@@ -123,6 +132,10 @@ def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
         (["extract", "{clips}", "--out", "x", "--scheduler", "nowhere"], "No Dask scheduler"),
         (["maps", "--method", "magic", "--out", "x"], "No method 'magic'"),
         (["maps", "--method", "gradient", "--count", "0", "--out", "x"], "at least 1"),
+        (["explain", "nowhere.mp4"], "There is no nowhere.mp4"),
+        (["explain", "clip.mp4", "--out", "page.pdf"], "ends in .html"),
+        (["explain", "clip.mp4", "--video", "x.avi"], "ends in .mp4"),
+        (["explain", "clip.mp4", "--methods", "magic"], "No method 'magic'"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(arguments, message, clips, faces, tmp_path, monkeypatch):

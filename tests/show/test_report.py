@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from scipy.special import expit
 
+import example_report
 import odd_clips
 from xaifake.data import load_faces
 from xaifake.data.clips import embedded_clips
@@ -212,7 +213,7 @@ def test_a_phones_vertical_video_is_judged_upright(loaded, tmp_path):
 def test_uneven_times_stand_under_the_chart(loaded, tmp_path):
     path = odd_clips.write(tmp_path / "vfr.mp4", odd_clips.faces(["006"], 3), times=[0, 0.1, 72.0])
     html = explained(path).html(DAY)
-    assert ">1:12</text>" in html and ">0.1 s</th>" in html
+    assert ">1:12</text>" in html and ">0.10 s</th>" in html
 
 
 def test_one_frame_has_no_chart_and_is_called_little(loaded, tmp_path):
@@ -296,6 +297,12 @@ def test_it_fits_a_phone_and_prints(tab, tmp_path):
     text = " ".join(p.extract_text() for p in pages)
     assert 3 <= len(pages) <= 12 and "Words on this page" in text
     assert "side of the face" in text  # the folded table of all scores is printed too
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 660, "height": 900})  # what A4 has between its margins
+    right = "Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))"
+    assert opened.evaluate(right) <= 660
+    opened.emulate_media(media="screen")
+    opened.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_it_is_small(page):
@@ -328,6 +335,16 @@ def test_every_method_and_term_is_explained(page):
         assert word in known
     for method in ("Sensitivity", "LRP (sequential preset b flat)", "Grad-CAM"):
         assert method in terms
+
+
+def test_the_books_example_is_of_this_template(page):
+    html, example = page.read_text("utf-8"), example_report.PAGE.read_text("utf-8")
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert style in example and "manipulated research illustration" in example
+    for tag in ("dt", "h3"):
+        texts = (re.findall(f"<{tag}>(.*?)</{tag}>", text) for text in (html, example))
+        assert set(next(texts)) <= set(next(texts))
+    assert example_report.example_clip().endswith(FAKE) and FAKE in example
 
 
 def test_the_same_input_gives_the_same_page_apart_from_the_date(fake, clips, page, loaded):

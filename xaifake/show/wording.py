@@ -122,9 +122,9 @@ def overlay_note(method):
 
 
 def clock(seconds):
-    """Return a time as 12.3 s, 4:05 or 1:02:03."""
+    """Return a time as 1.23 s, 12.3 s, 4:05 or 1:02:03."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
