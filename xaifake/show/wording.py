@@ -81,23 +81,29 @@ def method_meaning(name):
 
 def duration(seconds):
     """Return a length of time in words."""
+    if seconds < 10:
+        return "a few seconds"
     if seconds < 90:
-        return f"{max(1, round(seconds / 10) * 10)} seconds"
+        return f"{round(seconds / 10) * 10} seconds"
     return f"{seconds / 60:.0f} minutes"
 
 
 def estimate(frames, methods, seconds):
     """Say beforehand how long it takes."""
     return (
-        f"About {duration(seconds)} for one person on this machine: {frames} frames are searched "
-        f"for faces, and the deciding ones explained by {methods} methods."
+        f"About {duration(seconds)} for one person on this machine: {_count(frames, 'frame')} to "
+        f"search for faces, and {_count(methods, 'method')} to explain the deciding ones."
     )
+
+
+def _count(number, thing):
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def people_found(people, maps, seconds):
     """Say how long the explanations take, now that it is known how many people there are."""
     who = "1 person" if people == 1 else f"{people} people"
-    return f"{who} to explain: {maps} maps, about {duration(seconds)}"
+    return f"{who} to explain: {_count(maps, 'map')}, about {duration(seconds)}"
 
 
 def when(sighting, footage):
@@ -109,7 +115,7 @@ def when(sighting, footage):
 
 def overlay_estimate(frames):
     """Say beforehand how long a video takes, as measured for one face in full HD on two cores."""
-    return f"Writing the video: {frames:,} frames, about {duration(0.26 * frames)}"
+    return f"Writing the video: {_count(frames, 'frame')}, about {duration(0.26 * frames)}"
 
 
 def overlay_note(method):
