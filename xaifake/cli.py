@@ -319,6 +319,7 @@ def explain(
     as_json: AsJson = False,
 ):
     """Judge every face in a video and explain the verdicts on one page, in plain words."""
+    from xaifake.data.footage import readable
     from xaifake.judge.examination import METHODS
     from xaifake.show.overlay import check_overlay, write_overlay
     from xaifake.show.report import check_page, explain_video
@@ -331,7 +332,7 @@ def explain(
         report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
         report.write(page)
         print(report.table.to_string(index=False, float_format="{:.2f}".format))
-        print(f"The page is {page}")
+        print(f"The page is {readable(page, longest=4096)}")
         found |= {"page": str(page), "people": _records(report.table)}
         if overlay is not None:
             write_overlay(report, overlay)

@@ -122,6 +122,8 @@ def test_what_cannot_be_written_is_told_beforehand(tmp_path, loaded):
     cv2.imwrite(str(picture), np.full((60, 60, 3), 90, np.uint8))
     with pytest.raises(UserError, match="needs a video"):
         write_overlay(explained(picture), tmp_path / "out.mp4")
+    with pytest.raises(UserError, match="is no video"):
+        check_overlay(Path("out.mp4"), picture)
     clip = odd_clips.write(tmp_path / "clip.mp4", odd_clips.counted(1))
     for out, message in ((clip, "is the video"), (Path("x.avi"), "ends in .mp4"),
                          (Path("nowhere/x.mp4"), "no folder")):  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from xaifake.data.faces import FaceFinder, cut_square, face_square
+from xaifake.data.footage import open_footage
 from xaifake.data.people import Person, assign
 from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
@@ -35,6 +36,8 @@ def check_overlay(out, path):
         return
     if out.suffix.lower() != ".mp4":
         raise UserError(f"{out} is not the name of a video: give one that ends in .mp4.")
+    if open_footage(path).kind != "video":
+        raise UserError(f"{path} is no video: --video needs one.")
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} to: make it first.")
     if out.exists() and Path(path).exists() and out.samefile(path):
@@ -80,6 +83,8 @@ def write_overlay(report, out, progress=True):
             while batch := list(islice(pairs, BATCH)):
                 for frame, picture in artist.draw(batch):
                     stream = stream or _add_stream(container, picture)
+                    # A stream may change its size; an encoder cannot.
+                    picture = cv2.resize(picture, (stream.width, stream.height))
                     video = av.VideoFrame.from_ndarray(picture, format="rgb24")
                     video.pts, video.time_base = round(frame.seconds / _UNIT), _UNIT
                     container.mux(stream.encode(video))
@@ -140,10 +145,8 @@ class _Artist:
         maps, logits = iter(()), iter(())
         if crops:
             model, images = self.report.model, np.stack(crops)
-            maps, logits = (
-                iter(self.entry.maps(model, images)[0]),
-                iter(predict_logits(model, images)),
-            )
+            maps = iter(self.entry.maps(model, images)[0])
+            logits = iter(predict_logits(model, images))
         for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
             picture = frame.image.copy()
             for (_, person), square in zip(pairs, ones, strict=True):

@@ -113,7 +113,7 @@ class Report:
     digest : str
         SHA-256 of the file.
     looked_at : int
-        Frames that were searched for faces.
+        Frames that could be read and were searched for faces.
     verdicts : list of Verdict
         The person seen most often first.
     reference : xaifake.detector.reference.Reference
@@ -179,11 +179,9 @@ class Report:
     @cached_property
     def _trust(self):
         """What is known of the methods on the shipped detector; None for another one."""
-        return (
-            None
-            if self.settings["weights"] is not None
-            else known_faithfulness(self.settings["scale"])
-        )
+        if self.settings["weights"] is not None:
+            return None
+        return known_faithfulness(self.settings["scale"])
 
 
 def explain_video(
@@ -246,13 +244,12 @@ def explain_video(
     pass_seconds = _time_a_pass(detector)
     say(wording.estimate(len(numbers), len(entries), _one_person(entries, pass_seconds, numbers)))
     reference = reference_for(detector, scale, own, faces, progress)
+    read = []
     looking = progress_bar(
         footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
     )
-    verdicts = [
-        judge_person(detector, person, reference)
-        for person in find_people(looking, scale, detector.input_shape[1])
-    ]
+    people = find_people(_noted(looking, read), scale, detector.input_shape[1])
+    verdicts = [judge_person(detector, person, reference) for person in people]
     digest = _digest(footage.path)
     settings = {
         "scale": float(scale),
@@ -264,7 +261,7 @@ def explain_video(
     if parent is not None:
         truth = {"label": None, **truth, "parent": Path(parent)}
     kept = None if keep is None else _kept(keep, {**settings, "digest": digest, "frames": numbers})
-    report = Report(footage, digest, len(numbers), verdicts, reference, truth, settings, detector)
+    report = Report(footage, digest, len(read), verdicts, reference, truth, settings, detector)
     _examine(report, entries, kept, pass_seconds, progress)
     if kept is not None:
         shutil.rmtree(keep)
@@ -362,6 +359,13 @@ def _drop_small_gap(verdict):
             f"The real parent's score is {found.parent:.2f}, the video's {found.probability:.2f}: "
             "they hardly differ, so there is nothing that putting back could take away."
         )
+
+
+def _noted(frames, numbers):
+    """Yield frames and note their numbers."""
+    for frame in frames:
+        numbers.append(frame.number)
+        yield frame
 
 
 def _say_nothing(line):
