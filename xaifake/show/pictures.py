@@ -39,7 +39,7 @@ def heatmap_png(heatmaps, faces):
     files = []
     for picture, region in zip(indices, regions, strict=True):
         picture[_borders(region)] = _OUTLINE
-        image = Image.fromarray(picture, mode="P")
+        image = Image.fromarray(picture)
         image.putpalette(_palette())
         file = io.BytesIO()
         image.save(file, format="PNG", optimize=True)
