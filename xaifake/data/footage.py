@@ -5,6 +5,7 @@ reader brings whatever there is, so everything that FFmpeg decodes is read as fa
 turned the way a phone says it was held, and what is wrong with it is told and not hidden.
 """
 
+import functools
 import os
 import re
 import unicodedata
@@ -220,10 +221,17 @@ def readable(text, longest=200):
     return text if len(text) <= longest else text[: longest - 1] + "\u2026"
 
 
+@functools.cache
+def _picture_formats():
+    """Return those of the formats that this Pillow knows; it stumbles over others."""
+    Image.init()
+    return [name for name in _PICTURES if name in Image.OPEN]
+
+
 def _is_picture(path):
     """Whether a file begins like a picture that does not move."""
     try:
-        with Image.open(path, formats=_PICTURES) as image:
+        with Image.open(path, formats=_picture_formats()) as image:
             return not getattr(image, "is_animated", False)
     except (*_UNREADABLE, Image.DecompressionBombError):
         return False
@@ -260,7 +268,7 @@ def _open_picture(path):
 def _read_picture(path):
     """Return a picture as its EXIF says it was held, or None if it cannot be read whole."""
     try:
-        with Image.open(path, formats=_PICTURES) as image:
+        with Image.open(path, formats=_picture_formats()) as image:
             image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except _UNREADABLE:
         return None
