@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
 def test_a_grid_that_does_not_exist_is_told(capsys):
     assert compute_grids.main(["rule"]) == 2
     told = capsys.readouterr().err
-    assert "No grid rule: give rules, agreement, perturbations, lime, judge." in told
+    assert "No grid rule: give rules, agreement, perturbations, lime, judge, reference." in told
 
 
 def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found():
