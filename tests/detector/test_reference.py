@@ -159,7 +159,7 @@ def test_a_detector_of_ones_own_is_measured_and_too_few_faces_are_told(
     monkeypatch.setattr(module, "learn_reference", lambda *given: measured.append(given) or "own")
     assert reference_for(detector, 2.0, weights="mine") == "own" and len(measured[0][1]) == 384
     with pytest.raises(UserError, match="too few"):
-        learn_reference(detector, faces[:20])
+        learn_reference(detector, faces[:10])
     with pytest.raises(UserError, match="1.7"):
         load_reference(1.7)
 

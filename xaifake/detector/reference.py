@@ -22,7 +22,8 @@ from xaifake.errors import UserError
 STORED = Path(__file__).resolve().parents[1] / "assets" / "reference"
 SMALLEST = 120  # pixels of the frame: Malolan, Parekh and Kazi 2020, section III A
 DIRECTIONS = 10  # of the features that are told apart
-FOLDS = 4
+FOLDS = 4  # or as many as there are people
+LEAST_FACES = 20
 PASSED = 0.95  # share of known faces that are to pass as known
 REASONS = {
     "too_small": "the face is too small",
@@ -135,13 +136,13 @@ def learn_reference(model, faces, progress=False):
     Raises
     ------
     UserError
-        If there are fewer than eight people or a hundred faces, too few to learn from.
+        If there are fewer than two people or twenty faces, too few to learn from.
     """
     people = faces.table.target.to_numpy()
-    if len(faces) < 100 or len(set(people)) < 2 * FOLDS:
+    if len(faces) < LEAST_FACES or len(set(people)) < 2:
         raise UserError(
             f"{len(faces)} faces of {len(set(people))} people are too few to know a detector by: "
-            f"give at least 100 of {2 * FOLDS} people."
+            f"give at least {LEAST_FACES} of two people, better hundreds of many."
         )
     videos = evaluate(model, faces, resamples=1, progress=progress).videos
     known = features(model, faces.images)
@@ -282,7 +283,7 @@ def _plane(known):
     mean = known.mean(axis=0)
     _, sizes, directions = np.linalg.svd(known - mean, full_matrices=False)
     variances = sizes**2 / len(known)
-    kept = DIRECTIONS
+    kept = min(DIRECTIONS, len(known) // 2)  # of few faces all directions would leave no rest
     return mean, directions[:kept], variances[:kept], float(variances[kept:].sum())
 
 
@@ -296,7 +297,8 @@ def _distance(features, mean, directions, variances, rest):
 def _of_others(known, people):
     """Return the distance of each face from the plane of other people's faces."""
     names, distances = np.unique(people), np.empty(len(known))
-    for fold in range(FOLDS):
-        others = np.isin(people, names[fold::FOLDS])
+    folds = min(FOLDS, len(names))
+    for fold in range(folds):
+        others = np.isin(people, names[fold::folds])
         distances[others] = _distance(known[others], *_plane(known[~others]))
     return distances
