@@ -6,7 +6,6 @@ collects from notebooks/ itself (see pyproject.toml).
 
 import functools
 import http.server
-import os
 import re
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import build_book
 import chapters
 import pages
 import run_chapters
-from browser import MISSING, find_browser, open_browser
 
 CHAPTERS = chapters.chapter_paths()
 # The theme declares this constant twice on every page, which harms nothing.
@@ -112,19 +110,6 @@ def address(html):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-def need_browser():
-    """Skip the test where there is no browser, but not in continuous integration."""
-    if not find_browser():
-        pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    need_browser()
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture

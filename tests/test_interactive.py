@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import re
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 import make_interactive
 import xaifake
-from browser import MISSING, find_browser, open_browser
 from chapters import ROOT
 from xaifake.detector import load_detector
 from xaifake.explainers.lrp import relevance_at
@@ -84,14 +82,6 @@ def test_the_lime_maps_are_those_of_the_library():
     now = xaifake.explain(detector, stored["faces"][:1], "lime", seed=0, **options)
     correlation = np.corrcoef(heatmaps(now).ravel(), stored["maps"][0, 0, 0].ravel())[0, 1]
     assert correlation > 0.98
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not find_browser():
-        pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
-    with open_browser() as opened:
-        yield opened
 
 
 def open_figure(browser, fragment, folder, **options):

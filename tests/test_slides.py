@@ -1,13 +1,11 @@
 """The slides: figures found, nothing from elsewhere, usable by keyboard and without scripts."""
 
-import os
 import re
 
 import pytest
 
 import make_slides
 import pages
-from browser import MISSING, find_browser, open_browser
 from chapters import NOTEBOOKS
 
 KNOWN = {"fig-01-a": (None, "a curve that falls", "The loss falls.")}
@@ -38,14 +36,6 @@ def test_notes_and_slides_are_taken_apart():
     text = make_slides.lecture("# T < U\n\n---\n\n## Slide\n\n- one\n\nNote: say *two*.\n", {})
     assert "<title>T &lt; U</title>" in text and text.count("<section>") == 2
     assert "<li>one</li>" in text and "<aside>say <em>two</em>.</aside>" in text
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not find_browser():
-        pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
-    with open_browser() as opened:
-        yield opened
 
 
 def test_the_keyboard_leads_through_the_slides(lectures, browser):

@@ -30,27 +30,27 @@ def numbers(person):
 
 def test_two_people_are_two_and_the_one_seen_most_often_comes_first(finder):
     seen = {0: range(3, 6)}
-    people = find_people(frames([ONE, OTHER], 6, (800, 400), seen), 2.0, finder)
+    people = find_people(frames([ONE, OTHER], 6, (800, 400), seen), 2.0, finder=finder)
     assert [numbers(person) for person in people] == [list(range(6)), [3, 4, 5]]
     lefts = [{sighting.square[0] > 300 for sighting in person.sightings} for person in people]
     assert lefts == [{True}, {False}]
 
 
 def test_who_leaves_and_comes_back_is_the_same_person(finder):
-    (person,) = find_people(frames([ONE], 6, seen={0: {0, 1, 5}}), 2.0, finder)
+    (person,) = find_people(frames([ONE], 6, seen={0: {0, 1, 5}}), 2.0, finder=finder)
     assert numbers(person) == [0, 1, 5]
 
 
 def test_a_cut_to_somebody_at_the_same_place_is_not_taken_for_the_first(finder):
     cut = [*frames([ONE], 3), *(Frame(f.number + 3, 0.0, f.image) for f in frames([OTHER], 3))]
-    people = find_people(cut, 2.0, finder)
+    people = find_people(cut, 2.0, finder=finder)
     assert sorted(numbers(person) for person in people) == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_two_who_change_places_are_still_themselves(finder):
     there, back = frames([ONE, OTHER], 1, (800, 400)), frames([OTHER, ONE], 1, (800, 400))
     swapped = [next(there), Frame(1, 0.04, next(back).image)]
-    people = find_people(swapped, 2.0, finder)
+    people = find_people(swapped, 2.0, finder=finder)
     assert [numbers(person) for person in people] == [[0, 1], [0, 1]]
     for person in people:
         first, second = (sighting.square[0] for sighting in person.sightings)
@@ -58,13 +58,13 @@ def test_two_who_change_places_are_still_themselves(finder):
 
 
 def test_nobody_is_nobody(finder):
-    assert find_people(frames([], 2), 2.0, finder) == []
+    assert find_people(frames([], 2), 2.0, finder=finder) == []
 
 
 def test_a_small_face_is_not_overlooked(finder):
     (frame,) = frames([ONE], 1, (320, 240), side=120)
     assert finder.find(frame.image) == []
-    (person,) = find_people([frame], 2.0, finder)
+    (person,) = find_people([frame], 2.0, finder=finder)
     assert 70 < person.sightings[0].square[2] < 120
     large = next(frames([ONE], 1, (320, 240), side=240))
     (small,), (face,) = (finder.find(f.image, k) for f, k in ((frame, 1), (large, 0)))
@@ -76,7 +76,7 @@ def test_a_small_face_is_not_overlooked(finder):
 
 def test_a_sighting_is_what_the_extraction_would_cut(finder):
     (frame,) = frames([ONE], 1)
-    (person,) = find_people([frame], 2.0, finder)
+    (person,) = find_people([frame], 2.0, finder=finder)
     (sighting,), (face,) = person.sightings, finder.find(frame.image)
     assert sighting.square == face_square(face, 2.0)
     np.testing.assert_array_equal(sighting.image, cut_square(frame.image, sighting.square)[0])

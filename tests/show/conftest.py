@@ -1,11 +1,9 @@
-"""The shipped detector, loaded once, and a browser for pages that were written."""
+"""The shipped detector, loaded once for all tests of what is shown."""
 
 import functools
-import os
 
 import pytest
 
-from browser import MISSING, find_browser, open_browser
 from xaifake.show import report
 
 
@@ -17,11 +15,3 @@ def load_once():
 @pytest.fixture
 def loaded(load_once, monkeypatch):
     monkeypatch.setattr(report, "load_detector", lambda scale, weights: load_once(scale, weights))
-
-
-@pytest.fixture(scope="package")
-def browser():
-    if not find_browser():
-        pytest.fail(MISSING) if os.environ.get("CI") else pytest.skip(MISSING)
-    with open_browser() as opened:
-        yield opened
