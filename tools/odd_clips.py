@@ -70,7 +70,7 @@ def _bar(bit, width):
     return slice(bit * width // _BITS, (bit + 1) * width // _BITS)
 
 
-def write(path, frames, format="mp4", codec="libx264", rate=25, times=None, first=False):
+def write(path, frames, format="mp4", codec="libx264", rate=25, times=None, first=False, crf=18):
     """Write frames; `times` are their seconds, `first` puts an MP4's header before them."""
     options = {"movflags": "faststart"} if first else {}
     with av.open(str(path), "w", format=format, options=options) as container:
@@ -83,7 +83,7 @@ def write(path, frames, format="mp4", codec="libx264", rate=25, times=None, firs
                 stream.codec_context.thread_count = 1
                 if codec == "libx264":
                     stream.options = {
-                        "crf": "18",
+                        "crf": str(crf),
                         "preset": "veryfast",
                         "x264-params": "cpu-independent=1",
                     }

@@ -69,6 +69,16 @@ def test_a_spread_is_ascending_and_goes_from_end_to_end(stamps, count):
     assert numbers[0] == 0 and (count == 1 or numbers[-1] == len(stamps) - 1)
 
 
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=50, unique=True), st.integers(2, 60))
+def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
+    """The formula of chapter 12, searched through without sorting."""
+    stamps = np.array(sorted(stamps))
+    count = min(count, len(stamps))
+    even = [stamps[0] + k / max(count - 1, 1) * (stamps[-1] - stamps[0]) for k in range(count)]
+    nearest = [np.abs(stamps - time).argmin() for time in even]
+    assert Footage(Path("x"), "video", _places=stamps).spread(count) == sorted(set(nearest))
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_phones_video_is_upright(clip, degrees):
     upright = next(open_footage(clip).read([5])).image
@@ -122,22 +132,21 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path):
 
 
 def test_far_frames_are_jumped_to_and_are_the_right_ones(tmp_path, monkeypatch):
-    path = odd_clips.write(tmp_path / "long.mp4", odd_clips.counted(60), rate=1)
-    footage = open_footage(path)
-    decoded = []
-    monkeypatch.setattr(module, "_packets", counting(module._packets, decoded))
-    assert numbers_in(footage, [0, 30, 59]) == [(0, 0), (30, 30), (59, 59)]
-    jumps = open_footage(path)
-    monkeypatch.setattr(jumps, "_jump", lambda container, stream, stamp, frames: frames)
-    assert numbers_in(jumps, [0, 30, 59]) == [(0, 0), (30, 30), (59, 59)]
+    """A group of pictures has 12: from there on 12 packets lead to a frame, and not all before."""
+    path = odd_clips.write(tmp_path / "long.mp4", odd_clips.counted(250), codec="mpeg4", rate=1)
+    footage, packets, read = open_footage(path), module._packets, []
 
+    def noted(*arguments):
+        for packet in packets(*arguments):
+            read.append(packet.pts)
+            yield packet
 
-def counting(function, calls):
-    def counted(*arguments):
-        calls.append(arguments)
-        return function(*arguments)
-
-    return counted
+    monkeypatch.setattr(module, "_packets", noted)
+    assert numbers_in(footage, [0, 100, 249]) == [(0, 0), (100, 100), (249, 249)]
+    jumped = len(read)
+    monkeypatch.setattr(footage, "_jump", lambda container, stream, stamp, frames: frames)
+    assert numbers_in(footage, [0, 100, 249]) == [(0, 0), (100, 100), (249, 249)]
+    assert jumped < 50 and len(read) - jumped >= 250
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+import odd_clips
 import xaifake
 
 PORTRAITS = Path(xaifake.__file__).parent / "assets" / "portraits"
@@ -31,18 +32,7 @@ def portrait(person, side=SIDE):
 def encode(path, frames, crf=18, faststart=False):
     """Write frames (uint8 RGB, even sides) as H.264 in MP4; faststart puts the header first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(
-        str(path), "w", options={"movflags": "faststart"} if faststart else {}
-    ) as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryfast"}
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    return odd_clips.write(path, frames, first=faststart, crf=crf)
 
 
 def moving(image, count):

@@ -52,7 +52,6 @@ def sightings_of(faces):
             (row.left, row.top, row.side),
             image,
             b"",
-            False,
         )
         for image, row in zip(faces.images, faces.table.itertuples(), strict=True)
     ]

@@ -339,7 +339,7 @@ def spaced_frames(count, wanted):
 
 
 # Text in a header need not be UTF-8. From PyAV 19 on it is always read; before, on request.
-_ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @contextmanager
@@ -351,7 +351,7 @@ def _opened(path):
         raise Unreadable("empty file")
     try:
         # The format is named, so that no other one is guessed from what is in the file.
-        container = av.open(path, format="mp4", **_ODD_METADATA)
+        container = av.open(path, format="mp4", **ODD_METADATA)
     except (av.FFmpegError, OSError):
         raise Unreadable("not a video, or its header is damaged") from None
     with container:

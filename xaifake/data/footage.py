@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from xaifake.data.extraction import ODD_METADATA, spaced_frames
 from xaifake.errors import UserError
 
 LONGEST_SIDE = 1920  # pixels; larger frames are reduced, which loses no face that is looked at
@@ -103,7 +104,7 @@ class Footage:
     def spread(self, count):
         """Return at most ``count`` frame numbers, evenly spread over the time or the pictures."""
         if self.kind != "video":
-            return np.unique(np.linspace(0, len(self) - 1, count).round().astype(int)).tolist()
+            return spaced_frames(len(self), count)
         stamps = np.array(self._places, dtype=np.float64)
         wanted = np.linspace(stamps[0], stamps[-1], min(count, len(stamps)))
         right = np.searchsorted(stamps, wanted).clip(0, len(stamps) - 1)
@@ -282,10 +283,6 @@ def _reduced(image):
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
-# Text in a header need not be UTF-8. From PyAV 19 on it is always read; before, on request.
-_ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
 def _opened(path):
     """Open a video file, or raise `UserError`; it is a context manager that closes it."""
     av.logging.set_level(None)
@@ -293,7 +290,7 @@ def _opened(path):
     try:
         # A file can make FFmpeg ask for others: it may have no protocol but plain files.
         limits = {"protocol_whitelist": "file"}
-        container = av.open(os.path.abspath(path), container_options=limits, **_ODD_METADATA)
+        container = av.open(os.path.abspath(path), container_options=limits, **ODD_METADATA)
     except (av.FFmpegError, OSError, ValueError):
         raise UserError(
             f"{path} is no video or picture, or its beginning is damaged: {advice}."

@@ -35,8 +35,6 @@ class Sighting:
         ``uint8 (size, size, 3)`` RGB: the square as the detector takes it.
     portrait : bytes
         The same at 192 x 192 pixels to look at, as JPEG.
-    padded : bool
-        Whether the square reaches beyond the frame.
     """
 
     number: int
@@ -45,7 +43,6 @@ class Sighting:
     square: tuple
     image: np.ndarray
     portrait: bytes
-    padded: bool
 
 
 @dataclass
@@ -129,6 +126,6 @@ def assign(people, descriptions):
 
 def _sighting(frame, face, scale, size):
     square = face_square(face, scale)
-    image, padded = cut_square(frame.image, square, size)
+    image, _ = cut_square(frame.image, square, size)
     portrait, _ = cut_square(frame.image, square, PORTRAIT)
-    return Sighting(frame.number, frame.seconds, face, square, image, encode_jpeg(portrait), padded)
+    return Sighting(frame.number, frame.seconds, face, square, image, encode_jpeg(portrait))

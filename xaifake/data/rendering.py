@@ -5,6 +5,7 @@ and its real twin differ only in the two photographs that they start from.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import av
@@ -16,6 +17,7 @@ from xaifake.data.swaps import displacement_field
 
 FRAME_SIZE = 360
 FRAME_RATE = 25
+MILLISECOND = Fraction(1, 1000)
 PORTRAIT_SIZE = 540
 
 # Amplitudes of a scene's motion: degrees, shares of the frame, and strengths of a turn and a nod.
@@ -262,12 +264,16 @@ class VideoWriter:
         Constant rate factor of libx264; lower is better.
     size : tuple of int
         Width and height of the frames, pixels.
+    title : str, optional
+        What the file says of itself.
     """
 
-    def __init__(self, path, crf, size=(FRAME_SIZE, FRAME_SIZE)):
+    def __init__(self, path, crf, size=(FRAME_SIZE, FRAME_SIZE), title=None):
         self.path = path
         self._partial = path.with_name(path.name + ".partial")
         self._container = av.open(str(self._partial), "w", format="mp4")
+        if title is not None:
+            self._container.metadata["title"] = title
         self._stream = self._container.add_stream("libx264", rate=FRAME_RATE)
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
@@ -276,9 +282,12 @@ class VideoWriter:
         options = {"crf": str(crf), "preset": "veryfast", "x264-params": "cpu-independent=1"}
         self._stream.options = options
 
-    def write(self, frame):
-        """Add a frame, uint8 (height, width, 3) RGB."""
+    def write(self, frame, seconds=None):
+        """Add a frame, uint8 (height, width, 3) RGB, at a time or right after the one before."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        if seconds is not None:
+            self._stream.codec_context.time_base = MILLISECOND
+            picture.pts, picture.time_base = round(seconds / MILLISECOND), MILLISECOND
         self._container.mux(self._stream.encode(picture))
 
     def __enter__(self):

@@ -1,10 +1,9 @@
 """A video with the heatmap over every face and the running score (chapter 12_explain_a_video)."""
 
-from fractions import Fraction
+from contextlib import ExitStack
 from itertools import islice, tee
 from pathlib import Path
 
-import av
 import cv2
 import matplotlib
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.special import expit
 from xaifake.data.faces import FaceFinder, cut_square, face_square
 from xaifake.data.footage import open_footage
 from xaifake.data.people import Person, assign
+from xaifake.data.rendering import VideoWriter
 from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge.examination import find_entries
@@ -27,7 +27,6 @@ CHANGED = 12  # grey levels by which a face may differ from that of the frame be
 BAND = 34  # pixels below the picture
 CRF = 20
 _CHEAP = "gradient (absolute)"
-_UNIT = Fraction(1, 1000)
 
 
 def check_overlay(out, path):
@@ -62,7 +61,7 @@ def write_overlay(report, out, progress=True):
     Raises
     ------
     UserError
-        If the footage is no video.
+        If the footage is no video, or none of its frames can be read.
     """
     footage = report.footage
     if footage.kind != "video":
@@ -74,25 +73,19 @@ def write_overlay(report, out, progress=True):
     if progress:
         print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
-    out = Path(out)
-    unfinished = out.with_name(f"{out.name}.part")
-    try:
-        with av.open(str(unfinished), "w", format="mp4") as container, bar:
-            container.metadata["title"] = f"Analysis by xaifake: {footage.name}"
-            stream = None
-            while batch := list(islice(pairs, BATCH)):
-                for frame, picture in artist.draw(batch):
-                    stream = stream or _add_stream(container, picture)
-                    # A stream may change its size; an encoder cannot.
-                    picture = cv2.resize(picture, (stream.width, stream.height))
-                    video = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                    video.pts, video.time_base = round(frame.seconds / _UNIT), _UNIT
-                    container.mux(stream.encode(video))
-                    bar.update()
-            container.mux(stream.encode())
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    title = f"Analysis by xaifake: {footage.name}"
+    with bar, ExitStack() as opened:
+        writer = None
+        while batch := list(islice(pairs, BATCH)):
+            for frame, picture in artist.draw(batch):
+                if writer is None:
+                    size = picture.shape[1], picture.shape[0]
+                    writer = opened.enter_context(VideoWriter(Path(out), CRF, size, title))
+                # A stream may change its size; an encoder cannot.
+                writer.write(cv2.resize(picture, size), frame.seconds)
+                bar.update()
+    if writer is None:
+        raise UserError(f"Not a single frame of {footage.name} can be read: there is no video.")
 
 
 def _with_faces(footage, small):
@@ -104,15 +97,6 @@ def _with_faces(footage, small):
         if small and not faces:
             faces = finder.find(frame.image, enlarged=1)
         yield frame, faces
-
-
-def _add_stream(container, picture):
-    stream = container.add_stream("libx264", rate=25)
-    stream.height, stream.width = picture.shape[:2]
-    stream.pix_fmt = "yuv420p"
-    stream.codec_context.time_base = _UNIT
-    stream.options = {"crf": str(CRF), "preset": "veryfast"}
-    return stream
 
 
 class _Artist:

@@ -121,7 +121,8 @@ class Report:
     truth : dict
         ``label`` and ``parent`` where the footage is one of the embedded clips, else empty.
     settings : dict
-        scale, methods, weights (None for the shipped ones) and fingerprint (of the weights).
+        scale, methods, weights and faces (None for the shipped ones) and fingerprint (of the
+        weights).
     model : keras.Model
         The detector.
     """
@@ -255,6 +256,7 @@ def explain_video(
         "scale": float(scale),
         "methods": [entry.name for entry in entries],
         "weights": None if own is None else getattr(own, "name", None) or Path(own).name,
+        "faces": None if faces is None else Path(faces).name,
         "fingerprint": fingerprint(detector.get_weights()),
     }
     truth = embedded_truth(footage.path)
@@ -326,10 +328,8 @@ def _examine(report, entries, kept, pass_seconds, progress):
 
 
 def _deciding_faces(report, verdict):
-    sightings, scale = (
-        [verdict.person.sightings[k] for k in verdict.deciding],
-        report.settings["scale"],
-    )
+    sightings = [verdict.person.sightings[k] for k in verdict.deciding]
+    scale = report.settings["scale"]
     if not report.truth.get("parent"):
         return as_faces(sightings, scale)
     parent = open_footage(report.truth["parent"])
@@ -396,13 +396,11 @@ def _kept(folder, settings):
 
 def _digest(path):
     """Return the SHA-256 of a file, or of the sums of a folder's files, as hexadecimal digits."""
-    sums = []
-    for file in sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
-        with open(file, "rb") as opened:
-            sums.append(hashlib.file_digest(opened, "sha256"))
-    return (
-        hashlib.sha256(b"".join(s.digest() for s in sums)) if path.is_dir() else sums[0]
-    ).hexdigest()
+    if path.is_dir():
+        sums = [_digest(file) for file in sorted(path.iterdir()) if file.is_file()]
+        return hashlib.sha256("".join(sums).encode()).hexdigest()
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _person(report, number):

@@ -10,7 +10,7 @@ UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames
 SAME, PARTLY = 0.5, 0.25  # rank correlation beyond the centre
 STABLE, HALF = 0.8, 0.5  # of what interpolation alone allows
-MORE, LESS = 1.5, 1 / 1.5  # of what an even spread would give
+MORE = 1.5  # times what an even spread would give
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}]"
 
 REGIONS = {
