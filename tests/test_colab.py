@@ -1,8 +1,9 @@
 """Each chapter on Colab's stack: opened alone in an empty folder, set up by its own first cell.
 
 The stack is made anew from requirements/colab.txt, beside a stand-in for the module google.colab.
-This is the one place where the chapters run with the smoke profile. Those that do the same with any
-faces run on some that were just extracted, not on those that come with the book.
+Chapters that do something else with the paper's profile, DFD on a GPU, walk through it here, on the
+embedded clips and for one short epoch. The others run with the smoke profile, the only place where
+they do; those that explain faces, on some that were just extracted and have no twins.
 """
 
 import functools
@@ -19,7 +20,6 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_paper_profile import SAME_WITH_ANY_FACES
 
 import chapters
 import run_chapters
@@ -33,6 +33,22 @@ PINS = chapters.ROOT / "requirements" / "colab.txt"
 # What a clone of the repository must hold for the library to be installed and a chapter opened.
 PUBLISHED = ("xaifake", "notebooks", "pyproject.toml", "README.md", "CITATION.cff", "_config.yml")
 PUBLISHED += ("LICENSE", "LICENSE-TEXT", "index.md")
+WITH_CLIPS = ("02_face_extraction", "03_training", "10_sanity", "12_explain_a_video")
+WITH_FACES = ("04_activations", "05_lime", "06_lrp", "07_gradients", "08_perturbations")
+WITH_FACES += ("09_localisation", "11_verdict")
+FRAMES = {"real": 4, "fake": 2}
+SHORT = {
+    "precision": "float32",
+    "train_epochs": 1,
+    "images_per_epoch": 32,
+    "test_faces": 40,
+    "weights": None,  # a network that was trained for a minute finds no fakes to explain
+    "judged_folder": None,  # measuring all methods takes an hour
+    "train_steps": 10,
+    "asked": 2,
+    "frames": 4,
+    "methods": ["gradient (absolute)", "grad_cam"],
+}
 PLACEHOLDER = "https://github.com/someone/some-book"
 UV = Path(sys.executable).with_name("uv")
 
@@ -112,6 +128,8 @@ class Runtime:
         kernel.mkdir(parents=True, exist_ok=True)
         command = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         specification = {"argv": command, "display_name": "Python 3", "language": "python"}
+        # The installed file is a link into uv's cache: written to, it would change for all.
+        (kernel / "kernel.json").unlink(missing_ok=True)
         (kernel / "kernel.json").write_text(json.dumps(specification))
         self.before = self.versions()
 
@@ -146,6 +164,37 @@ def own_faces(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """A function that gives a chapter's parameters in the paper's profile, as far as a CPU goes.
+
+    The chapters share a folder, as a reader's do: the faces that one extracts, others read.
+    """
+    folder, clips = tmp_path_factory.mktemp("paper"), embedded_clips("small")
+    profile = run_chapters.read_profile("paper")
+    here = {"data_root": str(clips), "frames_per_video": FRAMES, "run_folder": str(folder / "run")}
+
+    def values(stem):
+        faces = folder / "faces"
+        if stem != WITH_CLIPS[0] and not faces.is_dir():  # a chapter that is tested alone
+            extract_faces(read_catalogue(clips), faces, frames_per_video=FRAMES, progress=False)
+        changed = {**SHORT, **here, "faces_folder": str(faces)}
+        return profile[stem] | {n: v for n, v in changed.items() if n in profile[stem]}
+
+    return values
+
+
+def assert_made(stem, values, copy):
+    """What a chapter leaves in the paper's profile is there, and is what it shows."""
+    if stem == "02_face_extraction":
+        assert (Path(values["faces_folder"]) / "manifest.parquet").is_file()
+    if stem == "03_training":
+        cells = [cell for cell in chapters.read(copy).cells if cell.cell_type == "code"]
+        text = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+        assert "\nimages: 32\n" in "\n" + text  # from the run's own card, not the shipped one
+        assert (Path(values["run_folder"]) / "run" / "weights.safetensors").is_file()
+
+
 def first_cell(notebook):
     """The cell that comes before all other code."""
     return next(cell for cell in notebook.cells if cell.cell_type == "code")
@@ -153,7 +202,7 @@ def first_cell(notebook):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_runs_on_colab_by_its_own_first_cell(
-    path, repository, runtime, own_faces, tmp_path, monkeypatch
+    path, repository, runtime, paper, own_faces, tmp_path, monkeypatch
 ):
     (tmp_path / "content").mkdir()
     opened = shutil.copy(repository / "notebooks" / path.name, tmp_path / "content")
@@ -170,13 +219,17 @@ def test_chapter_runs_on_colab_by_its_own_first_cell(
     monkeypatch.setenv("TQDM_DISABLE", "1")
     monkeypatch.setenv("XAIFAKE_CACHE", str(tmp_path / "cache"))
     values = run_chapters.read_profile("smoke")[path.stem]
-    if path.stem in SAME_WITH_ANY_FACES:
+    if path.stem in WITH_CLIPS:
+        values = paper(path.stem)
+    if path.stem in WITH_FACES:
         values["faces_folder"] = str(own_faces)
     copy = run_chapters.run_chapter(opened, values, tmp_path / "executed", progress=False)
 
     code = [cell for cell in chapters.read(copy).cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     assert not [o.text for cell in code for o in cell.outputs if o.get("name") == "stderr"]
+    if path.stem in WITH_CLIPS:
+        assert_made(path.stem, values, copy)
     assert changed(colab.before, colab.versions()) == []
     assert "xaifake" in colab.versions()
 

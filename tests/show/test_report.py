@@ -26,6 +26,7 @@ from xaifake.errors import UserError
 from xaifake.judge.examination import agreement, share_of_evidence
 from xaifake.judge.verdict import ENTRIES, Entry
 from xaifake.show import report as module
+from xaifake.show import wording
 from xaifake.show.report import Report, Verdict, check_page, explain_video
 
 DAY = date(2020, 1, 2)
@@ -90,7 +91,7 @@ def tab(browser, page):
 def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_be(fake, page):
     assert fake.table.verdict.tolist() == ["fake"]
     text = text_of(page.read_text("utf-8"))
-    assert "Person 1: the detector takes this face for manipulated." in text
+    assert "Person 1: the detector judges this face to be manipulated." in text
     bin = load_reference(2.0).reliability(fake.verdicts[0].probability)
     assert f"Of {bin['n']} test clips with a score from 0.8 to 1.0, {bin['fakes']} were" in text
     assert "it is manipulated , a research illustration" in text and "CC BY 4.0" in text
@@ -324,6 +325,20 @@ def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
     settings = {**fake.settings, "methods": names}
     html = replace(fake, verdicts=verdicts, settings=settings).html(DAY)
     assert 2_000_000 < len(html.encode()) < 5_000_000
+
+
+def test_of_few_fakes_most_alarms_are_false():
+    tests = {"fake": 100, "true_fake": 50, "real": 100, "false_fake": 1}
+    assert wording.share_of_true_alarms(tests) == pytest.approx(0.005 / (0.005 + 0.0099))
+    assert wording.share_of_true_alarms(tests, 0.5) == pytest.approx(50 / 51)
+    assert np.isnan(wording.share_of_true_alarms({**tests, "true_fake": 0, "false_fake": 0}))
+    assert np.isnan(wording.share_of_true_alarms({**tests, "real": 0}))
+
+
+def test_agreement_is_counted_in_pairs():
+    values = [0.5, 0.49, float("nan")]
+    assert wording.agreeing(values) == "1 of 3 pairs of methods agrees."
+    assert wording.agreeing([0.1]) == "0 of 1 pair of methods agree."
 
 
 def test_every_method_and_term_is_explained(page):

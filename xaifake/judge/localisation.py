@@ -37,7 +37,7 @@ def region_masks(faces):
 
     Eyes (with the brows), nose and mouth are the areas that a swap of this region alone replaces;
     where two meet, the nose gives way to the mouth and both to the eyes. The rest of the area that
-    a swap of the whole face replaces is called jaw, though it has cheeks and forehead as well.
+    a swap of the whole face replaces is called jaw; it has cheeks and lower forehead as well.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ REGIONS = {
     "eyes": "eyes and brows",
     "nose": "nose",
     "mouth": "mouth",
-    "jaw": "cheeks, forehead and jaw",
+    "jaw": "cheeks, jaw and lower forehead",
     "outside": "outside of the face",
 }
 
@@ -46,8 +46,8 @@ _METHODS = {
     ),
     "grad_cam": (
         "Grad-CAM",
-        "shows on which coarse areas the last layer of the detector relied, in a grid of four by "
-        "four that is smoothed.",
+        "stands for Gradient-weighted Class Activation Mapping, and shows on which coarse areas "
+        "the last layer of the detector relied, in a grid of four by four that is smoothed.",
     ),
     "integrated_gradients": (
         "Integrated Gradients",
@@ -55,8 +55,9 @@ _METHODS = {
     ),
     "lime": (
         "LIME",
-        "paints small patches over with their mean colour, in many combinations, and finds out "
-        "which of them raise the score when they are left as they are.",
+        "stands for Local Interpretable Model-agnostic Explanations. It paints small patches over "
+        "with their average colour, in many combinations, and finds out which of them raise the "
+        "score when they are left as they are.",
     ),
 }
 _LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
@@ -139,7 +140,7 @@ def clock(seconds):
 def headline(verdict, number):
     """Return the verdict on a person in a sentence."""
     return {
-        "fake": f"Person {number}: the detector takes this face for manipulated.",
+        "fake": f"Person {number}: the detector judges this face to be manipulated.",
         "real": f"Person {number}: the detector finds none of the traces that it knows.",
         "undecided": f"Person {number}: the detector is undecided.",
         "none": f"Person {number}: no verdict.",
@@ -156,6 +157,22 @@ def agreement(value):
     if value != value:
         return "cannot be compared"
     return "agree" if value >= SAME else "agree in part" if value >= PARTLY else "do not agree"
+
+
+def agreeing(values):
+    """Say how many pairs of methods agree."""
+    agree = sum(value >= SAME for value in values)
+    verb = "agrees" if agree == 1 else "agree"
+    return f"{agree} of {_count(len(values), 'pair')} of methods {verb}."
+
+
+def share_of_true_alarms(tests, base_rate=0.01):
+    """Return the share of manipulated ones among those called so, by Bayes' rule."""
+    if not tests["fake"] or not tests["real"]:
+        return float("nan")
+    true = base_rate * tests["true_fake"] / tests["fake"]
+    false = (1 - base_rate) * tests["false_fake"] / tests["real"]
+    return true / (true + false) if true + false else float("nan")
 
 
 def stability(share):
