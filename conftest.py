@@ -1,6 +1,7 @@
 """What holds for all tests, those of the library and the comparison of the chapters."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,11 +17,29 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """Chapters are stored without progress bars, which go to stderr; so are they compared."""
-    if item.path.suffix != ".ipynb":
-        return (yield)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TQDM_DISABLE", "1")
-        return (yield)
+def pytest_addoption(parser):
+    """Add the folder of executed chapters."""
+    parser.addoption(
+        "--executed",
+        type=lambda path: Path(path).absolute(),
+        help="folder with copies of chapters that tools/run_chapters.py has run: their outputs "
+        "are compared with the stored ones, and the tests of the built book look at them",
+    )
+
+
+def pytest_collect_file(file_path, parent):
+    """Collect a chapter as the comparison with its executed copy."""
+    executed = parent.config.option.executed
+    if executed is None or file_path.suffix != ".ipynb":
+        return None
+    from replay import ReplayedChapter
+
+    chapter = ReplayedChapter.from_parent(parent, path=file_path)
+    chapter.copy = executed / file_path.name
+    return chapter
+
+
+@pytest.fixture(scope="session")
+def executed(request):
+    """The folder of executed chapters, or None."""
+    return request.config.option.executed

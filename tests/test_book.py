@@ -1,7 +1,7 @@
 """The book as a reader meets it: built, opened in a browser, searched, clicked through.
 
-The committed chapters are run again and compared with their stored outputs by nbval, which pytest
-collects from notebooks/ itself (see pyproject.toml).
+It is built from the stored outputs, or from the copies of a run (`--executed`, see conftest.py).
+What looks at every page with axe belongs to the run of the published profile (`make test-book`).
 """
 
 import functools
@@ -18,6 +18,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 import build_book
+import chapter_digests
 import chapters
 import pages
 import run_chapters
@@ -50,26 +51,57 @@ def test_a_changed_number_in_a_stored_output_is_noticed(tmp_path):
     noise = "\ntook 0.111 s <object object at 0x7f2a1b3c4d5e>\n"
     told = ["42 of 50 right, accuracy 0.840", "43 of 50 right, accuracy 0.840"]
     told += ["42 of 50 right, accuracy 0.841"]
-    cells = [
+    cells = [nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})]
+    cells[0].execution_count = 1
+    cells += [
         nbformat.v4.new_code_cell(
             source,
             execution_count=count,
             outputs=[nbformat.v4.new_output("stream", name="stdout", text=text + noise)],
         )
-        for count, text in enumerate(told, start=1)
+        for count, text in enumerate(told, start=2)
     ]
     made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": chapters.KERNELSPEC})
-    chapters.write(made, tmp_path / "copy.ipynb")
-    options = ["-rA", "-p", "no:cacheprovider", "--rootdir", chapters.ROOT]
-    options += ["-c", chapters.ROOT / "pyproject.toml", tmp_path / "copy.ipynb"]
+    chapters.write(made, tmp_path / "chapter.ipynb")
+    run_chapters.run_chapter(tmp_path / "chapter.ipynb", {}, tmp_path / "run")
+    outcomes = compare(tmp_path / "chapter.ipynb", tmp_path / "run")
+    assert outcomes == {0: "PASSED", 1: "PASSED", 2: "FAILED", 3: "FAILED"}
+
+
+def compare(path, executed):
+    """The outcome of each cell when a stored chapter is held against an executed copy."""
+    options = ["-rA", "-p", "no:cacheprovider", "--rootdir", chapters.ROOT, "-m", "book"]
+    options += ["-c", chapters.ROOT / "pyproject.toml", "--executed", executed, path]
+    options += ["--confcutdir", chapters.ROOT, "-p", "conftest"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *map(str, options)],
         cwd=chapters.ROOT,
         capture_output=True,
         text=True,
     )
-    outcomes = re.findall(r"^(PASSED|FAILED) .*::Cell (\d)", done.stdout, re.MULTILINE)
-    assert {int(cell): word for word, cell in outcomes} == {0: "PASSED", 1: "FAILED", 2: "FAILED"}
+    outcomes = re.findall(r"^(PASSED|FAILED|ERROR) .*::Cell (\d+)", done.stdout, re.MULTILINE)
+    return {int(cell): word for word, cell in outcomes}
+
+
+def test_a_copy_of_other_code_or_none_is_refused(tmp_path):
+    cell = nbformat.v4.new_code_cell("print(1)", execution_count=1)
+    stored = nbformat.v4.new_notebook(cells=[cell])
+    chapters.write(stored, tmp_path / "chapter.ipynb")
+    (tmp_path / "run").mkdir()
+    assert compare(tmp_path / "chapter.ipynb", tmp_path / "run") == {0: "ERROR"}
+    stored.cells[0].source = "print(2)"
+    chapters.write(stored, tmp_path / "run" / "chapter.ipynb")
+    assert compare(tmp_path / "chapter.ipynb", tmp_path / "run") == {0: "FAILED"}
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_used_nothing_that_its_digest_does_not_cover(path, executed):
+    if executed is None or not (executed / path.name).is_file():
+        pytest.skip("this chapter was not run")
+    used = (executed / path.with_suffix(".used").name).read_text(encoding="utf-8").splitlines()
+    known = {str(file) for file in chapter_digests.rests_on(path)}
+    assert len(used) > 5 and [file for file in used if file not in known] == []
 
 
 @pytest.mark.parametrize("name", run_chapters.PROFILES)
@@ -84,12 +116,12 @@ def test_the_demo_profile_is_what_the_committed_chapters_ran_with():
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """The book built from the stored outputs; a warning or a bad page raises here."""
-    return build_book.build(where=tmp_path_factory.mktemp("book"))
+def html(tmp_path_factory, executed):
+    """The built book; a warning or a bad page raises here."""
+    return build_book.build(executed or chapters.NOTEBOOKS, tmp_path_factory.mktemp("book"))
 
 
-def test_the_book_builds_from_stored_outputs_without_a_warning(html):
+def test_the_book_builds_without_a_warning(html):
     assert (html / "index.html").is_file()
     for path in CHAPTERS:
         assert (html / "notebooks" / f"{path.stem}.html").is_file()
@@ -135,9 +167,9 @@ def names(html):
 
 
 @pytest.fixture(scope="module")
-def faults(names, ours, address, browser):
-    """What is wrong with the pages, by kind; each is opened once, since that takes longest."""
-    found = {"opening": [], "axe": [], "dark": [], "phone": []}
+def opened(names, address, browser):
+    """What is wrong with the pages as they open: errors, outside requests, too wide for a phone."""
+    found = {"opening": [], "phone": []}
     opening = found["opening"]
     page = browser.new_page(viewport=LAPTOP, color_scheme="light")
     page.route(lambda url: not url.startswith(address), lambda route: route.abort())
@@ -147,16 +179,6 @@ def faults(names, ours, address, browser):
     for name in names:
         page.goto(f"{address}/{name}", wait_until="load")
         opening += [] if page.title() else [f"{name}: no title"]
-        if name in ours:
-            found["axe"] += axe_faults(page, name)
-            page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-            # The theme's pages say what they show; the slides follow the system at once.
-            page.wait_for_function("document.documentElement.dataset.theme !== 'light'")
-            # Code has the same few colours in all chapters, and thousands of words in them.
-            seen = not name.startswith("notebooks/") or Path(name).stem in CODED
-            left_out = None if seen else {"exclude": [[".highlight"]]}
-            found["dark"] += axe_faults(page, name, {"runOnly": ["color-contrast"]}, left_out)
-            page.emulate_media(color_scheme="light")
         page.set_viewport_size(PHONE)
         width = page.evaluate("document.scrollingElement.scrollWidth")
         found["phone"] += [f"{name} is {width} px wide"] if width > PHONE["width"] else []
@@ -165,8 +187,28 @@ def faults(names, ours, address, browser):
     return found
 
 
-def test_every_page_opens_without_errors_or_outside_requests(faults):
-    assert [fault for fault in faults["opening"] if THEMES_OWN_ERROR not in fault] == []
+@pytest.fixture(scope="module")
+def faults(ours, address, browser):
+    """What axe finds on the pages with a text of ours, light and dark."""
+    found = {"axe": [], "dark": []}
+    page = browser.new_page(viewport=LAPTOP, color_scheme="light")
+    for name in ours:
+        page.goto(f"{address}/{name}", wait_until="load")
+        found["axe"] += axe_faults(page, name)
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        # The theme's pages say what they show; the slides follow the system at once.
+        page.wait_for_function("document.documentElement.dataset.theme !== 'light'")
+        # Code has the same few colours in all chapters, and thousands of words in them.
+        seen = not name.startswith("notebooks/") or Path(name).stem in CODED
+        left_out = None if seen else {"exclude": [[".highlight"]]}
+        found["dark"] += axe_faults(page, name, {"runOnly": ["color-contrast"]}, left_out)
+        page.emulate_media(color_scheme="light")
+    page.close()
+    return found
+
+
+def test_every_page_opens_without_errors_or_outside_requests(opened):
+    assert [fault for fault in opened["opening"] if THEMES_OWN_ERROR not in fault] == []
 
 
 def outside(url):
@@ -210,10 +252,12 @@ def ours(names):
     return [name for name in names if not name.startswith(made) or name in for_all]
 
 
+@pytest.mark.book
 def test_axe_finds_only_what_is_not_ours(faults):
     assert faults["axe"] == []
 
 
+@pytest.mark.book
 def test_dark_mode_is_legible(faults):
     assert faults["dark"] == []
 
@@ -229,8 +273,8 @@ def test_axe_notices_a_planted_fault(address, tab):
     assert {"image-alt", "color-contrast"} <= rules
 
 
-def test_every_page_fits_a_phone(faults):
-    assert faults["phone"] == []
+def test_every_page_fits_a_phone(opened):
+    assert opened["phone"] == []
 
 
 def test_the_first_key_leads_past_the_menu(address, tab):

@@ -6,10 +6,13 @@ import pytest
 import yaml
 
 import chapters
-from page_code import python_blocks, run
+from page_code import QUIET, python_blocks, run, run_here
 
 CHAPTERS = [path.stem for path in chapters.chapter_paths()]
 FOLDER = chapters.ROOT / "book" / "exercises"
+# The page whose code needs most of the library: the guard that no page lives on what an earlier
+# one left behind in the process that they share.
+IN_A_PROCESS = "09_localisation"
 EXERCISE = re.compile(r"^## Exercise (\d+): (.+)$", re.MULTILINE)
 ANSWER = re.compile(
     r"<details>\n<summary>(?P<title>.+?)</summary>\n\n(?P<text>.*?)\n\n</details>", re.DOTALL
@@ -53,9 +56,15 @@ def test_every_chapter_has_exercises_and_questions(stem):
     assert page_faults(read(stem)) == []
 
 
-@pytest.mark.parametrize("stem", CHAPTERS)
-def test_the_code_of_the_solutions_runs(stem, tmp_path):
-    done = run(python_blocks(read(stem)), tmp_path)
+@pytest.mark.parametrize("stem", [stem for stem in CHAPTERS if stem != IN_A_PROCESS])
+def test_the_code_of_the_solutions_runs(stem, tmp_path, monkeypatch):
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    run_here(python_blocks(read(stem)), tmp_path)
+
+
+def test_the_code_of_the_solutions_runs_in_a_fresh_process(tmp_path):
+    done = run(python_blocks(read(IN_A_PROCESS)), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -102,3 +111,11 @@ def test_a_planted_fault_of_a_page_is_found(plant):
 def test_a_failing_block_is_named(tmp_path):
     done = run(["a = 1", "b = a + 1\nassert b == 3"], tmp_path)
     assert done.returncode and "block 2 of the page" in done.stderr and "line 2" in done.stderr
+
+
+def test_pages_in_one_process_share_neither_names_nor_folder(tmp_path):
+    assert run_here(["a = 1", "open('note', 'w').close()\nprint(a + 1)"], tmp_path) == "2\n"
+    assert (tmp_path / "note").exists()
+    with pytest.raises(NameError, match="'a'") as raised:
+        run_here(["b = 1", "print(a)"], tmp_path)
+    assert raised.traceback[-1].path.name == "block 2 of the page"

@@ -1,0 +1,229 @@
+"""Tell which chapters can have changed since a run last agreed with their stored outputs.
+
+    python tools/chapter_digests.py                       print the paths of these chapters
+    python tools/chapter_digests.py --drawn               and of one more, drawn by the commit
+    python tools/chapter_digests.py --store PATH ...      record these chapters as they are now
+
+A chapter's digest covers what it rests on: the notebook with its outputs, its parameters in the
+published profile, the modules of xaifake that it imports directly or through others, the assets
+that these read, and the locked packages. The record is `notebooks/.ran.json`.
+"""
+
+import argparse
+import ast
+import functools
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+import chapters
+
+RECORD = chapters.NOTEBOOKS / ".ran.json"
+PROFILE = "demo"
+LOCKS = ("requirements/requirements.txt", "requirements/innvestigate.txt")
+# Nothing is handed on from the command line, though its commands have the functions' names.
+NOT_HANDED_ON = ("xaifake.cli",)
+
+
+class Package:
+    """The modules of the library under a root, and what each of them names.
+
+    Parameters
+    ----------
+    root : Path
+        The repository.
+    """
+
+    def __init__(self, root=chapters.ROOT):
+        self.root = Path(root)
+        self.files = {}
+        for path in sorted((self.root / "xaifake").rglob("*.py")):
+            parts = path.relative_to(self.root).with_suffix("").parts
+            self.files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        assets = self.root / "xaifake" / "assets"
+        self.assets = {folder.name: folder for folder in sorted(assets.iterdir())}
+
+    def behind(self, sources):
+        """Return the files of the package that some code rests on.
+
+        Too many rather than too few: names in strings count as imports, since packages load
+        their modules by name, and an asset counts whole for a module that names it.
+
+        Parameters
+        ----------
+        sources : list of str
+            Python code that imports from the package.
+
+        Returns
+        -------
+        set of Path
+        """
+        waiting = {name for source in sources for name in self._named(ast.parse(source))}
+        found, files = set(), set()
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            files.add(self.files[name])
+            waiting |= self._behind_module(name) - found
+            files |= self._assets_of(name)
+        return files
+
+    @functools.cache
+    def _behind_module(self, name):
+        tree, path = ast.parse(self.files[name].read_text(encoding="utf-8")), self.files[name]
+        package = path.name == "__init__.py"
+        # A package's own strings say where it would find a name; `_homes` follows those asked for.
+        named = self._named(tree, None if package else name.rpartition(".")[0], not package)
+        parents = name.split(".")
+        return named | {".".join(parents[:n]) for n in range(1, len(parents))}
+
+    def _named(self, tree, siblings_in=None, strings=True):
+        """Return the modules that a syntax tree names."""
+        names = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module}
+                names |= {n for a in node.names for n in self._homes(node.module, a.name)}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names |= self._homes(node.value.id, node.attr)
+            elif strings and isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names |= {node.value}
+                if siblings_in:
+                    names |= {f"{siblings_in}.{node.value.removesuffix('.py')}"}
+        return names & self.files.keys()
+
+    def _homes(self, package, name):
+        """Return where a name of a package comes from: a module, or those that define it."""
+        if f"{package}.{name}" in self.files:
+            return {f"{package}.{name}"}
+        if package not in self.files or self.files[package].name != "__init__.py":
+            return set()
+        inside = (m for m in self.files if m.startswith(f"{package}.") and m not in NOT_HANDED_ON)
+        return {module for module in inside if name in self._defined(module)}
+
+    @functools.cache
+    def _defined(self, module):
+        """Return the names that a module defines or imports at its top."""
+        names = set()
+        for node in ast.parse(self.files[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                names.add(node.name)
+            elif isinstance(node, ast.Assign):
+                targets = [n for t in node.targets for n in ast.walk(t)]
+                names |= {n.id for n in targets if isinstance(n, ast.Name)}
+        return names
+
+    def _assets_of(self, name):
+        """Return the files of the assets whose folders a module names."""
+        text = self.files[name].read_text(encoding="utf-8")
+        if '"assets"' not in text:
+            return set()
+        folders = [self.assets[word] for word in re.findall(r'"(\w+)"', text) if word in self.assets]
+        return {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def rests_on(path, root=chapters.ROOT, package=None):
+    """Return the files that a chapter's outputs depend on, in order, the chapter first.
+
+    Parameters
+    ----------
+    path : Path
+        The chapter.
+    root : Path
+        The repository.
+    package : Package, optional
+        Of this root, if many chapters are asked about.
+
+    Returns
+    -------
+    list of Path
+    """
+    code = [cell.source for cell in chapters.read(path).cells if cell.cell_type == "code"]
+    # Lines for IPython, such as the first cell's %pip, are no Python.
+    code = ["\n".join(_without_magic(source)) for source in code]
+    found = (package or Package(root)).behind(code)
+    return [Path(path), *sorted(found), *(Path(root) / name for name in LOCKS)]
+
+
+def _without_magic(source):
+    for line in source.splitlines():
+        bare = line.lstrip()
+        yield line.replace(bare, "pass") if bare.startswith(("%", "!")) else line
+
+
+def digest(path, root=chapters.ROOT, package=None):
+    """Return the digest of all that a chapter rests on, 32 hexadecimal digits."""
+    profile = Path(root) / "notebooks" / "profiles" / f"{PROFILE}.yml"
+    parameters = yaml.safe_load(profile.read_text(encoding="utf-8"))[Path(path).stem]
+    made = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for file in rests_on(path, root, package):
+        made.update(file.relative_to(root).as_posix().encode())
+        made.update(_file_digest(file))
+    return made.hexdigest()[:32]
+
+
+def _file_digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def read_record(path=RECORD):
+    """Return the digest of each chapter at the last run that agreed, by its name."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def store(paths, root=chapters.ROOT, record=None):
+    """Record that a run of these chapters, as they are now, agreed with their stored outputs."""
+    record = record or Path(root) / "notebooks" / RECORD.name
+    package, known = Package(root), read_record(record)
+    known |= {Path(path).stem: digest(Path(path).absolute(), root, package) for path in paths}
+    there = {path.stem for path in chapters.chapter_paths(Path(root) / "notebooks")}
+    kept = {stem: known[stem] for stem in sorted(known) if stem in there}
+    record.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def changed(root=chapters.ROOT):
+    """Return the chapters whose digest is not the recorded one, in the order of the book."""
+    package, notebooks = Package(root), Path(root) / "notebooks"
+    known = read_record(notebooks / RECORD.name)
+    paths = chapters.chapter_paths(notebooks)
+    return [path for path in paths if known.get(path.stem) != digest(path, root, package)]
+
+
+def drawn(commit, root=chapters.ROOT):
+    """Return the chapter that a commit's hash draws, so that no record can go stale unseen."""
+    paths = chapters.chapter_paths(Path(root) / "notebooks")
+    return paths[int(commit, 16) % len(paths)]
+
+
+def main(arguments=None):
+    """Print or record chapters; return 0."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--drawn", action="store_true", help="print one more chapter")
+    parser.add_argument("--store", nargs="+", type=Path, metavar="PATH", help="chapters to record")
+    options = parser.parse_args(arguments)
+    if options.store:
+        store(options.store)
+        return 0
+    paths = changed()
+    print(f"can have changed: {', '.join(p.stem for p in paths) or 'none'}", file=sys.stderr)
+    if options.drawn:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=chapters.ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        one = drawn(commit)
+        print(f"drawn by the commit: {one.stem}", file=sys.stderr)
+        paths = sorted({*paths, one})
+    print(" ".join(path.relative_to(chapters.ROOT).as_posix() for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
