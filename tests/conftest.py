@@ -1,5 +1,6 @@
-"""A browser for the pages that are tested in one."""
+"""What many tests need and one worker makes once: a browser, the shipped detectors and faces."""
 
+import functools
 import os
 
 import pytest
@@ -19,3 +20,19 @@ def need_browser():
 def browser(need_browser):
     with open_browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def shipped_detector():
+    """A function that gives the shipped detector of a scale."""
+    from xaifake.detector import load_detector
+
+    return functools.cache(load_detector)
+
+
+@pytest.fixture(scope="session")
+def shipped_faces():
+    """A function that gives the shipped faces of a scale."""
+    from xaifake.data import load_faces
+
+    return functools.cache(lambda scale: load_faces(scale=scale))

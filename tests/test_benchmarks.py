@@ -12,6 +12,8 @@ import xaifake
 from chapters import ROOT
 from xaifake.explainers.question import ask
 
+pytestmark = pytest.mark.slow
+
 
 def load(name):
     path = ROOT / "benchmarks" / f"{name}.py"

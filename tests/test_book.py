@@ -18,7 +18,6 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 import build_book
-import chapter_digests
 import chapters
 import pages
 import run_chapters
@@ -92,16 +91,6 @@ def test_a_copy_of_other_code_or_none_is_refused(tmp_path):
     stored.cells[0].source = "print(2)"
     chapters.write(stored, tmp_path / "run" / "chapter.ipynb")
     assert compare(tmp_path / "chapter.ipynb", tmp_path / "run") == {0: "FAILED"}
-
-
-@pytest.mark.book
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_used_nothing_that_its_digest_does_not_cover(path, executed):
-    if executed is None or not (executed / path.name).is_file():
-        pytest.skip("this chapter was not run")
-    used = (executed / path.with_suffix(".used").name).read_text(encoding="utf-8").splitlines()
-    known = {str(file) for file in chapter_digests.rests_on(path)}
-    assert len(used) > 5 and [file for file in used if file not in known] == []
 
 
 @pytest.mark.parametrize("name", run_chapters.PROFILES)

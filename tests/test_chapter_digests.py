@@ -28,7 +28,7 @@ FILES = {
 }
 CODE = {
     "01_first": "%pip install xaifake\nfrom xaifake.data import load\nload()",
-    "02_second": "from xaifake.judge import scores\n\n\ndef late():\n    import xaifake.judge.runner",
+    "02_second": "from xaifake.judge import scores\n\ndef late():\n    import xaifake.judge.runner",
 }
 
 
@@ -100,3 +100,13 @@ def test_every_chapter_is_drawn_by_some_commit():
 def test_the_record_names_the_chapters():
     known = {path.stem for path in chapters.chapter_paths()}
     assert chapter_digests.read_record().keys() <= known
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("path", chapters.chapter_paths(), ids=lambda path: path.stem)
+def test_a_chapter_used_nothing_that_its_digest_does_not_cover(path, executed):
+    if executed is None or not (executed / path.name).is_file():
+        pytest.skip("this chapter was not run")
+    used = (executed / path.with_suffix(".used").name).read_text(encoding="utf-8").splitlines()
+    known = {str(file) for file in chapter_digests.rests_on(path)}
+    assert len(used) > 5 and [file for file in used if file not in known] == []

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from xaifake import explain
 from xaifake.cli import app
 from xaifake.data.dataset import load_faces, read_manifest
-from xaifake.detector.xception import load_detector, predict_logits
+from xaifake.detector.xception import predict_logits
 from xaifake.judge.maps import read_maps
 
 runner = CliRunner()
@@ -74,7 +74,9 @@ def test_a_machine_reads_what_clips_holds_and_what_was_cut(folder, clips, faces)
     assert cut["frames_per_video"]["fake"] == 1 and cut["left_out"] == []
 
 
-def test_maps_are_those_of_explain_and_a_second_run_keeps_them(folder):
+def test_maps_are_those_of_explain_and_a_second_run_keeps_them(
+    folder, shipped_detector, shipped_faces
+):
     arguments = ["maps", "--method", "gradient", "--count", 3, "--out", folder / "maps"]
     assert as_json(*arguments)["maps"] == 3
     piece = folder / "maps" / "maps_0000.npz"
@@ -82,9 +84,9 @@ def test_maps_are_those_of_explain_and_a_second_run_keeps_them(folder):
     assert "3 maps of gradient" in run(*arguments)
     assert piece.stat().st_mtime_ns == before
     heatmaps, table = read_maps(folder / "maps")
-    shipped = load_faces(scale=2.0)
+    shipped = shipped_faces(2.0)
     rows = [0, round((len(shipped) - 1) / 2), len(shipped) - 1]
-    model = load_detector(2.0)
+    model = shipped_detector(2.0)
     relevance = explain(model, shipped.images[rows], "gradient", progress=False)
     np.testing.assert_allclose(heatmaps, relevance.sum(-1), atol=1e-5 * np.abs(heatmaps).max())
     assert table.video.tolist() == shipped.table.video[rows].tolist()

@@ -200,6 +200,7 @@ def first_cell(notebook):
     return next(cell for cell in notebook.cells if cell.cell_type == "code")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapter_runs_on_colab_by_its_own_first_cell(
     path, repository, runtime, paper, own_faces, tmp_path, monkeypatch
@@ -234,6 +235,7 @@ def test_chapter_runs_on_colab_by_its_own_first_cell(
     assert "xaifake" in colab.versions()
 
 
+@pytest.mark.slow
 def test_colabs_stack_is_the_pinned_one(runtime):
     versions = runtime("nothing is installed here").versions()
     assert pins().items() <= versions.items()

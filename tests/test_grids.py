@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 import compute_grids
-from xaifake.data import load_faces
-from xaifake.detector import load_detector, sample_found_fakes
+from xaifake.detector import sample_found_fakes
 from xaifake.explainers import explain
 from xaifake.explainers.lime import fit_surrogate
 from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
@@ -28,46 +27,50 @@ def test_stored_curves_have_every_entry_of_the_sweep():
         assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
 
 
-def test_a_stored_entry_comes_out_again():
+def test_a_stored_entry_comes_out_again(shipped_detector, shipped_faces):
     stored = stored_curves().query("scale == 2.0 and kind == 'blur' and strength == 0")
-    now = perturbation_curve(load_detector(2.0), load_faces(scale=2.0), [Blur(0)], resamples=2)
+    now = perturbation_curve(shipped_detector(2.0), shipped_faces(2.0), [Blur(0)], resamples=2)
     assert list(now.score) == list(stored.score)
     # A logit on the threshold may fall on its other side on another processor.
     np.testing.assert_allclose(now.value, stored.value, atol=0.01)
 
 
-def test_no_map_of_the_grid_stands_there_twice_and_one_comes_out_again():
+def test_no_map_of_the_grid_stands_there_twice_and_one_comes_out_again(
+    shipped_detector, shipped_faces
+):
     for scale in (1.3, 2.0):
         grid = rule_grid(scale)
         maps = list(grid.heatmaps.items())
         for number, (name, one) in enumerate(maps):
             for other, two in maps[:number]:
                 assert not np.array_equal(one, two), (name, other)
-    faces = load_faces(scale=2.0)
+    faces = shipped_faces(2.0)
     keys = list(zip(faces.table.video, faces.table.frame, strict=True))
     images = faces.images[[keys.index(face) for face in grid.faces]]
-    now = explain(load_detector(2.0), images, "gradient").sum(axis=-1)
+    now = explain(shipped_detector(2.0), images, "gradient").sum(axis=-1)
     stored = grid.heatmaps["gradient"]
     np.testing.assert_allclose(now, stored, atol=2e-3 * np.abs(stored).max())
 
 
-def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale():
+def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale(
+    shipped_detector, shipped_faces
+):
     stored = rule_agreement()
     assert set(stored.method) == set(compute_grids.SHARED)
     assert (stored.groupby(["scale", "method"]).video.nunique() == 50).all()
     for scale, part in stored.groupby("scale"):
-        sample = sample_found_fakes(load_detector(scale), load_faces(scale=scale))
+        sample = sample_found_fakes(shipped_detector(scale), shipped_faces(scale))
         assert set(sample.table.video) == set(part.video)
 
 
-def test_stored_maps_of_our_rules_come_out_again():
+def test_stored_maps_of_our_rules_come_out_again(shipped_detector, shipped_faces):
     grid = rule_grid(2.0)
     assert set(grid.own) == set(compute_grids.SHARED)
-    faces = load_faces(scale=2.0)
+    faces = shipped_faces(2.0)
     keys = list(zip(faces.table.video, faces.table.frame, strict=True))
     images = faces.images[[keys.index(face) for face in grid.faces]]
     for method in ("lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat"):
-        now = explain(load_detector(2.0), images, method).sum(axis=-1)
+        now = explain(shipped_detector(2.0), images, method).sum(axis=-1)
         np.testing.assert_allclose(now, grid.own[method], atol=2e-3 * np.abs(now).max())
 
 
@@ -141,12 +144,12 @@ def test_a_grid_that_does_not_exist_is_told(capsys):
     assert "No grid rule: give rules, agreement, perturbations, lime, judge, reference." in told
 
 
-def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found():
+def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(shipped_detector):
     stored, record = judged("localisation"), judged_settings()
     assert re.fullmatch("[0-9a-f]{40}", record["weights_commit"])
     for about in record["detectors"]:
         part = stored[stored.scale == np.float32(about["scale"])]
-        model = load_detector(about["scale"])
+        model = shipped_detector(about["scale"])
         assert fingerprint(model.get_weights()) == about["weights"]
         sizes = part.groupby("entry", observed=True).size()
         for entry in ENTRIES:
@@ -154,11 +157,11 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found():
         assert (sizes[list(BASELINES)] == about["found"]).all()
 
 
-def test_stored_scores_of_maps_come_out_again():
+def test_stored_scores_of_maps_come_out_again(shipped_detector, shipped_faces):
     stored = judged("localisation")
     stored = stored[stored.scale == np.float32(2.0)].set_index(["entry", "video", "frame"])
-    model = load_detector(2.0)
-    few = sample_found_fakes(model, load_faces(scale=2.0))[:4]
+    model = shipped_detector(2.0)
+    few = sample_found_fakes(model, shipped_faces(2.0))[:4]
     for name in ("input_t_gradient", "lrp.alpha_1_beta_0"):
         now = localise(explain(model, few.images, name).sum(axis=-1), few)
         then = stored.loc[[(name, *key) for key in zip(few.table.video, few.table.frame)]]

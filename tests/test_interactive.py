@@ -10,7 +10,6 @@ import pytest
 import make_interactive
 import xaifake
 from chapters import ROOT
-from xaifake.detector import load_detector
 from xaifake.explainers.lrp import relevance_at
 from xaifake.show.maps import heatmaps
 
@@ -56,8 +55,8 @@ def test_a_missing_state_is_noticed(drawn):
     assert len(FIGURE.findall(drawn["lime"].replace('alt="', 'title="', 1))) == COUNTS["lime"] - 1
 
 
-def test_the_lrp_maps_are_those_of_the_library():
-    stored, detector = arrays("lrp"), load_detector(make_interactive.SCALE)
+def test_the_lrp_maps_are_those_of_the_library(shipped_detector):
+    stored, detector = arrays("lrp"), shipped_detector(make_interactive.SCALE)
     rule = make_interactive.RULES.index("lrp.alpha_1_beta_0")
     now = relevance_at(
         detector, stored["faces"], "lrp.alpha_1_beta_0", ["input", "block1_conv2_act"]
@@ -68,15 +67,15 @@ def test_the_lrp_maps_are_those_of_the_library():
     np.testing.assert_allclose(stored["sums"][0, rule], now["input"].sum((1, 2)), rtol=0.01)
 
 
-def test_the_perturbed_maps_are_those_of_the_library():
-    stored, detector = arrays("perturbed"), load_detector(make_interactive.SCALE)
+def test_the_perturbed_maps_are_those_of_the_library(shipped_detector):
+    stored, detector = arrays("perturbed"), shipped_detector(make_interactive.SCALE)
     inputs = stored["inputs"][0, [0, 3]]
     now = heatmaps(xaifake.explain(detector, inputs, make_interactive.LRP_RULE))
     np.testing.assert_allclose(stored["lrp"][0, [0, 3]], make_interactive.as_shares(now), atol=0.02)
 
 
-def test_the_lime_maps_are_those_of_the_library():
-    stored, detector = arrays("lime"), load_detector(make_interactive.SCALE)
+def test_the_lime_maps_are_those_of_the_library(shipped_detector):
+    stored, detector = arrays("lime"), shipped_detector(make_interactive.SCALE)
     cut = stored["segments"][0, :1].astype(int)
     options = {"segmentation": cut, "fill": "mean", "num_samples": make_interactive.SAMPLES}
     now = xaifake.explain(detector, stored["faces"][:1], "lime", seed=0, **options)

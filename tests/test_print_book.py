@@ -1,9 +1,12 @@
 """The whole book as one PDF."""
 
+import pytest
 from pypdf import PdfReader
 
 import chapters
 import print_book
+
+pytestmark = pytest.mark.book
 
 
 def test_the_whole_book_prints_into_one_pdf(need_browser, tmp_path):

@@ -11,7 +11,6 @@ that these read, and the locked packages. The record is `notebooks/.ran.json`.
 
 import argparse
 import ast
-import functools
 import hashlib
 import json
 import re
@@ -45,6 +44,9 @@ class Package:
         for path in sorted((self.root / "xaifake").rglob("*.py")):
             parts = path.relative_to(self.root).with_suffix("").parts
             self.files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        self.texts = {name: path.read_text(encoding="utf-8") for name, path in self.files.items()}
+        self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
+        self.defined = {name: _defined(tree) for name, tree in self.trees.items()}
         assets = self.root / "xaifake" / "assets"
         self.assets = {folder.name: folder for folder in sorted(assets.iterdir())}
 
@@ -73,12 +75,11 @@ class Package:
             files |= self._assets_of(name)
         return files
 
-    @functools.cache
     def _behind_module(self, name):
-        tree, path = ast.parse(self.files[name].read_text(encoding="utf-8")), self.files[name]
-        package = path.name == "__init__.py"
+        package = self.files[name].name == "__init__.py"
         # A package's own strings say where it would find a name; `_homes` follows those asked for.
-        named = self._named(tree, None if package else name.rpartition(".")[0], not package)
+        siblings_in = None if package else name.rpartition(".")[0]
+        named = self._named(self.trees[name], siblings_in, not package)
         parents = name.split(".")
         return named | {".".join(parents[:n]) for n in range(1, len(parents))}
 
@@ -106,27 +107,25 @@ class Package:
         if package not in self.files or self.files[package].name != "__init__.py":
             return set()
         inside = (m for m in self.files if m.startswith(f"{package}.") and m not in NOT_HANDED_ON)
-        return {module for module in inside if name in self._defined(module)}
-
-    @functools.cache
-    def _defined(self, module):
-        """Return the names that a module defines or imports at its top."""
-        names = set()
-        for node in ast.parse(self.files[module].read_text(encoding="utf-8")).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                names.add(node.name)
-            elif isinstance(node, ast.Assign):
-                targets = [n for t in node.targets for n in ast.walk(t)]
-                names |= {n.id for n in targets if isinstance(n, ast.Name)}
-        return names
+        return {module for module in inside if name in self.defined[module]}
 
     def _assets_of(self, name):
         """Return the files of the assets whose folders a module names."""
-        text = self.files[name].read_text(encoding="utf-8")
-        if '"assets"' not in text:
-            return set()
-        folders = [self.assets[word] for word in re.findall(r'"(\w+)"', text) if word in self.assets]
+        words = set(re.findall(r'"(\w+)"', self.texts[name]))
+        folders = [self.assets[word] for word in words & self.assets.keys() if "assets" in words]
         return {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def _defined(tree):
+    """Return the names that a module defines at its top."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            parts = [part for target in node.targets for part in ast.walk(target)]
+            names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return names
 
 
 def rests_on(path, root=chapters.ROOT, package=None):
@@ -215,10 +214,7 @@ def main(arguments=None):
     paths = changed()
     print(f"can have changed: {', '.join(p.stem for p in paths) or 'none'}", file=sys.stderr)
     if options.drawn:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=chapters.ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        one = drawn(commit)
+        one = drawn(subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=chapters.ROOT))
         print(f"drawn by the commit: {one.stem}", file=sys.stderr)
         paths = sorted({*paths, one})
     print(" ".join(path.relative_to(chapters.ROOT).as_posix() for path in paths))

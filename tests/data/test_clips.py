@@ -207,6 +207,7 @@ def test_a_folder_with_another_set_is_refused(scene_folder):
         make_clips(scene_folder, "tiny", seed=1, progress=False)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_path):
     out = tmp_path / "killed"
     code = f"from xaifake.data.clips import make_clips; make_clips({str(out)!r}, 'tiny', workers=2)"

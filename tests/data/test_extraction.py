@@ -207,6 +207,7 @@ def damaged(good, streamed, rng):
         yield "hole", data[:start] + bytes(stop - start) + data[stop:]
 
 
+@pytest.mark.slow
 def test_200_damaged_videos_end_in_reasons(tmp_path, capfd):
     rng = np.random.default_rng(0)
     face = np.stack(tiny.moving(tiny.portrait(2)[0], 12))  # noisy, so that no frame is small
@@ -405,6 +406,7 @@ def wait_for(condition, process, patience=300):
     raise AssertionError("waited in vain")
 
 
+@pytest.mark.slow
 def test_20_kills_change_nothing(start, tiny_faces, tmp_path):
     """Kill all processes of a run at random moments and start again, until 20 kills hit."""
     expected = contents(tiny_faces[0])

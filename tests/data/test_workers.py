@@ -39,6 +39,7 @@ def on_cluster(cluster):
         yield client
 
 
+@pytest.mark.slow
 def test_a_cluster_ends_with_the_bytes_of_processes(
     cluster, tiny_faces, tiny_catalogue, tmp_path, capfd
 ):
@@ -62,6 +63,7 @@ def jobs_of(names):
     return [{"video": name, "path": __file__} for name in names]
 
 
+@pytest.mark.slow
 def test_a_task_whose_worker_dies_is_done_by_another(cluster, tmp_path):
     names = ["victim", *"abcdefg"]
     settings = {"mark": str(tmp_path / "mark"), "seconds": 0.05}
@@ -74,6 +76,7 @@ def test_a_task_whose_worker_dies_is_done_by_another(cluster, tmp_path):
     assert all(result.startswith(f"{name} by ") for name, result in done.items())
 
 
+@pytest.mark.slow
 def test_workers_killed_in_the_middle_of_an_extraction_lose_nothing(
     cluster, on_cluster, tiny_faces, tiny_catalogue, tmp_path
 ):
@@ -100,6 +103,7 @@ def kill_always(job, settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_video_that_kills_its_workers_is_told_and_the_others_go_on(cluster):
     jobs = jobs_of(["bad"])
     results = dict(run_tasks(kill_always, jobs, {}, scheduler=cluster.scheduler_address, say=str))
@@ -114,6 +118,7 @@ def wait_for_the_mark(job, settings):
     return os.getpid()
 
 
+@pytest.mark.slow
 def test_workers_that_join_take_their_share(tmp_path):
     mark, said = tmp_path / "mark", []
     with distributed.LocalCluster(
@@ -138,12 +143,14 @@ def test_workers_that_join_take_their_share(tmp_path):
     assert len(done) == 30 and len(set(done)) == 2
 
 
+@pytest.mark.slow
 def test_a_local_cluster_is_made_on_request(tiny_faces, tiny_catalogue, tmp_path):
     folder, settings = tiny_faces
     extract_faces(tiny_catalogue, tmp_path, workers=1, scheduler="local", **settings)
     assert contents(tmp_path) == contents(folder)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_cannot_help_is_told(cluster, tmp_path):
     with pytest.raises(UserError, match="No Dask scheduler answers at nowhere.*'dask scheduler'"):
         list(run_tasks(str, jobs_of("a"), {}, scheduler="nowhere"))
@@ -155,6 +162,7 @@ def test_a_cluster_that_cannot_help_is_told(cluster, tmp_path):
 # Folders that are no folders
 
 
+@pytest.mark.slow
 def test_faces_go_to_a_store_and_come_back(tiny_faces, tiny_catalogue):
     folder, settings = tiny_faces
     address = "memory://bucket/faces"

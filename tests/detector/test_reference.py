@@ -22,13 +22,12 @@ from xaifake.detector.reference import (
     reference_for,
     sharpness,
 )
-from xaifake.detector.xception import load_detector
 from xaifake.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +36,8 @@ def known():
 
 
 @pytest.fixture(scope="module")
-def faces():
-    return load_faces(scale=2.0)
+def faces(shipped_faces):
+    return shipped_faces(2.0)
 
 
 def test_the_stored_reference_is_what_is_measured_now(detector, known, faces):

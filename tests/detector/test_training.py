@@ -211,6 +211,7 @@ def run_to_the_end(out, **how):
     return pd.read_csv(out / "log.csv")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
     process = start(tmp_path)
     log = tmp_path / "log.csv"
@@ -231,6 +232,7 @@ def test_two_devices_train_as_one_does(backend, finished, tmp_path):
     assert log["val_auc"].iloc[-1] > 0.9
 
 
+@pytest.mark.slow
 def test_two_hosts_train_as_one_does(finished, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

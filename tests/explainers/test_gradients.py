@@ -472,6 +472,7 @@ def test_what_is_kept_of_a_model_goes_with_it():
     assert trace() is None
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     other = subprocess.run(

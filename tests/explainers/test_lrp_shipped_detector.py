@@ -4,21 +4,20 @@ import numpy as np
 import pytest
 
 import xaifake
-from xaifake.data import load_faces
-from xaifake.detector import found_fakes, load_detector, preprocess
+from xaifake.detector import found_fakes, preprocess
 
 SPENT = ["sum", "bias", "stabiliser", "one_sided"]
 PRESET = "lrp.sequential_preset_b_flat"
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 @pytest.fixture(scope="module")
-def images(detector):
-    return found_fakes(detector, load_faces(scale=2.0), 4, "whole").images
+def images(detector, shipped_faces):
+    return found_fakes(detector, shipped_faces(2.0), 4, "whole").images
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 
 import xaifake
-from xaifake.data import load_faces
-from xaifake.detector import found_fakes, load_detector, predict_logits
+from xaifake.detector import found_fakes, predict_logits
 from xaifake.explainers.stored import lime_sweep
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 @pytest.fixture(scope="module")
-def faces():
-    return load_faces(scale=2.0)
+def faces(shipped_faces):
+    return shipped_faces(2.0)
 
 
 @pytest.mark.parametrize(("baseline", "count"), [("grey", 6), ("twin", 4)])

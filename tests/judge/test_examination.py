@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from xaifake import explain
-from xaifake.data import load_faces
 from xaifake.data.faces import Face
 from xaifake.data.people import Sighting
-from xaifake.detector import load_detector, predict_logits
+from xaifake.detector import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
 from xaifake.judge.examination import (
@@ -29,14 +28,14 @@ ENTRIES = find_entries(["gradient (absolute)", "input_t_gradient", "grad_cam"])
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 @pytest.fixture(scope="module")
-def shipped(detector):
+def shipped(detector, shipped_faces):
     """Two frames of a whole-face fake that the detector finds, with twins."""
-    faces = load_faces(scale=2.0)
+    faces = shipped_faces(2.0)
     fakes = faces[(faces.labels == 1) & (faces.table.region == "whole").to_numpy()]
     logits = predict_logits(detector, fakes.images)
     video = fakes.table.video[int(np.argmax(logits))]

@@ -12,9 +12,8 @@ from keras import ops
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import rankdata
 
-from xaifake.data import load_faces
 from xaifake.data.dataset import Faces
-from xaifake.detector import load_detector, predict_logits, sample_found_fakes
+from xaifake.detector import predict_logits, sample_found_fakes
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
 from xaifake.judge.faithfulness import (
@@ -190,8 +189,8 @@ def test_faces_without_twins_are_refused():
             act()
 
 
-def test_of_a_linear_detector_a_region_takes_its_difference_with_it():
-    faces = load_faces(scale=1.3)
+def test_of_a_linear_detector_a_region_takes_its_difference_with_it(shipped_faces):
+    faces = shipped_faces(1.3)
     faces = faces[np.flatnonzero(faces.labels == 1)[::60]]
     model, weights = linear_detector(faces.images.shape[1])
     effects = region_effects(model, faces)
@@ -438,13 +437,13 @@ def test_a_positive_factor_does_not_change_a_score(factor):
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 @pytest.fixture(scope="module")
-def fakes(detector):
-    faces = load_faces(scale=2.0)
+def fakes(detector, shipped_faces):
+    faces = shipped_faces(2.0)
     some = faces[np.flatnonzero(faces.labels == 1)[::8][:32]]
     return sample_found_fakes(detector, some, count=4)[:3]
 

@@ -58,14 +58,14 @@ def scores_of(maps, masks, names=METRICS):
 
 
 @pytest.fixture(scope="module", params=[1.3, 2.0])
-def faces(request):
-    return load_faces(scale=request.param)[::16]
+def faces(request, shipped_faces):
+    return shipped_faces(request.param)[::16]
 
 
 @pytest.fixture(scope="module", params=[1.3, 2.0])
-def fakes(request):
+def fakes(request, shipped_faces):
     """Return the fakes of every other person."""
-    faces = load_faces(scale=request.param)
+    faces = shipped_faces(request.param)
     people = np.unique(faces.table.target)[::2]
     return faces[(faces.labels == 1) & np.isin(faces.table.target, people)]
 
@@ -96,8 +96,8 @@ def test_the_landmarks_of_a_region_lie_in_it(faces):
         assert masks["outside"][number, 0, 0]
 
 
-def test_a_swap_of_a_region_lies_in_the_region():
-    faces = load_faces(scale=1.3)
+def test_a_swap_of_a_region_lies_in_the_region(shipped_faces):
+    faces = shipped_faces(1.3)
     for region in ("eyes", "nose", "mouth"):
         swapped = faces[(faces.table.region == region).to_numpy()]
         inside = region_masks(swapped)[region]
@@ -565,11 +565,11 @@ def test_the_mean_mask_is_what_was_given(some):
 
 
 @pytest.mark.parametrize("scale", [1.3, 2.0])
-def test_the_mean_mask_of_the_training_fakes_is_that_of_any_fakes(scale):
+def test_the_mean_mask_of_the_training_fakes_is_that_of_any_fakes(scale, shipped_faces):
     mean_mask = localisation.mean_mask(scale)
     assert mean_mask.shape == (128, 128) and mean_mask.dtype == np.float64
     assert mean_mask.min() >= 0 and mean_mask.max() <= 1
-    faces = load_faces(scale=scale)
+    faces = shipped_faces(scale)
     whole, regional = (faces.masks[faces.table.kind == kind] for kind in ("whole", "regional"))
     # Of three fakes that a detector is trained on two are swaps of the whole face.
     alike = (2 * whole.mean(axis=0) + regional.mean(axis=0)) / 3

@@ -12,7 +12,6 @@ import pytest
 import quantus
 from scipy.ndimage import gaussian_filter
 
-from xaifake.data import load_faces
 from xaifake.judge.localisation import (
     mask_auc,
     pointing_game,
@@ -44,8 +43,8 @@ def by_quantus(score, maps, masks, normalise=False):
 
 
 @pytest.fixture(scope="module", params=[1.3, 2.0])
-def fakes(request):
-    faces = load_faces(scale=request.param)
+def fakes(request, shipped_faces):
+    faces = shipped_faces(request.param)
     return faces[faces.labels == 1][::32]
 
 

@@ -178,8 +178,8 @@ def test_faces_are_split_by_person_and_the_last_by_name_are_kept():
     assert set(train.table.target) == set("abcdef") and set(test.table.target) == set("gh")
 
 
-def test_no_person_of_the_shipped_faces_is_on_both_sides():
-    faces = load_faces(scale=2.0)
+def test_no_person_of_the_shipped_faces_is_on_both_sides(shipped_faces):
+    faces = shipped_faces(2.0)
     train, test = split_people(faces)
     assert not set(train.table.target) & set(test.table.target)
     assert test.table.target.nunique() == 4 and len(train) + len(test) == len(faces)
@@ -255,8 +255,8 @@ def test_cues_of_many_sizes_and_contrasts_are_planted(shown):
 
 
 @pytest.mark.parametrize("partly", [False, True])
-def test_batches_are_the_same_each_time_and_each_another(partly):
-    faces = load_faces(scale=2.0)[::7]
+def test_batches_are_the_same_each_time_and_each_another(partly, shipped_faces):
+    faces = shipped_faces(2.0)[::7]
 
     def batch(number, seed=0):
         return PlantedBatches(faces, 9, 8, partly, seed)[number]
@@ -356,9 +356,9 @@ def test_each_picture_is_scored_for_itself():
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(shipped_faces):
     """A small network, trained for seconds on cues that are easy to see, and unseen people."""
-    train, test = split_people(load_faces(scale=2.0))
+    train, test = split_people(shipped_faces(2.0))
     model = small_network()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planted, "TRAINED_SIZES", (16, 24))

@@ -12,7 +12,7 @@ import pytest
 import xaifake
 from xaifake.data import load_faces
 from xaifake.data.dataset import Faces
-from xaifake.detector import load_detector, predict_logits
+from xaifake.detector import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge import judge, judged, verdict
 from xaifake.judge.localisation import BASELINES, localise, mean_mask
@@ -129,8 +129,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def detector():
-    return load_detector(2.0)
+def detector(shipped_detector):
+    return shipped_detector(2.0)
 
 
 def faces_of(rows):
@@ -213,9 +213,9 @@ def test_each_sampled_face_is_a_fake_that_is_found(shipped, detector):
     assert len(chosen) == 1, "not every method was measured on the same faces"
 
 
-def test_each_row_is_about_a_person_kept_for_the_test(shipped):
+def test_each_row_is_about_a_person_kept_for_the_test(shipped, shipped_faces):
     _, tables = shipped
-    people = set(load_faces(scale=2.0).table.query("split == 'test'").target)
+    people = set(shipped_faces(2.0).table.query("split == 'test'").target)
     named = [name for name in tables if "target" in tables[name]]
     assert set(TABLES) - set(named) == {"agreement", "randomisation", "planted", "cost"}
     for name in named:
