@@ -224,7 +224,7 @@ def test_chapter_runs_on_colab_by_its_own_first_cell(
         values = paper(path.stem)
     if path.stem in WITH_FACES:
         values["faces_folder"] = str(own_faces)
-    copy = run_chapters.run_chapter(opened, values, tmp_path / "executed", progress=False)
+    copy = run_chapters.run_chapter(opened, values, tmp_path / "executed")
 
     code = [cell for cell in chapters.read(copy).cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)

@@ -78,7 +78,7 @@ def test_parameters_stand_in_one_cell():
 def test_a_chapter_runs_with_its_parameters_and_its_copy_is_clean(folder):
     chapter = folder / "01_first.ipynb"
     before = chapter.read_bytes()
-    copy = run_chapters.run_chapter(chapter, {"frames": 4}, folder / "out", progress=False)
+    copy = run_chapters.run_chapter(chapter, {"frames": 4}, folder / "out")
     executed = chapters.read(copy)
     assert executed.cells[-1].outputs[0].text == "4 (1.3, 2.0) None\n"
     assert executed.metadata == {"kernelspec": chapters.KERNELSPEC}
@@ -107,6 +107,31 @@ def test_progress_bars_and_tensorflow_log_stay_out_of_a_refreshed_chapter(tmp_pa
     subprocess.run([sys.executable, tool, tmp_path / "bar.ipynb"], check=True, capture_output=True)
     (output,) = chapters.read(tmp_path / "bar.ipynb").cells[-1].outputs
     assert (output.name, output.text) == ("stdout", "done\n")
+
+
+def test_a_chapter_that_fails_is_told_and_the_others_run(tmp_path):
+    sources = {
+        "01_fails": "1 / 0",
+        "02_runs": "import os\nprint(os.getpid())",
+        "03_runs": "print(3)",
+    }
+    for stem, source in sources.items():
+        chapters.write(
+            notebook(("seed = 0", ["parameters"]), (source, [])), tmp_path / f"{stem}.ipynb"
+        )
+    paths = chapters.chapter_paths(tmp_path)
+    ended = list(run_chapters.run_all(paths, dict.fromkeys(sources, {}), tmp_path / "out", jobs=2))
+    assert sorted(path.stem for path, *_ in ended) == list(sources)
+    failures = {path.stem: failure for path, _, failure in ended if failure}
+    assert failures.keys() == {"01_fails"}
+    assert "cell 2 failed with ZeroDivisionError" in failures["01_fails"]
+    cells = chapters.read(tmp_path / "out" / "03_runs.ipynb").cells
+    assert cells[-1].outputs[0].text == "3\n"
+
+
+def test_a_chapter_that_does_not_exist_cannot_be_run(capsys):
+    assert run_chapters.main(["notebooks/99_none.ipynb"]) == 1
+    assert "no such chapter: " in capsys.readouterr().err
 
 
 def test_a_failing_chapter_is_left_as_it_was(tmp_path):
@@ -234,3 +259,14 @@ def test_chapters_that_run_innvestigate_install_it_on_colab():
     version = (chapters.ROOT / "requirements" / "innvestigate.txt").read_text().split()[0]
     assert version in set_address.INNVESTIGATE_PACKAGE
     assert version in innvestigate.INSTALL
+
+
+def test_noting_what_a_chapter_uses_leaves_it_no_names_and_misses_nothing(folder):
+    source = "print([n for n in dir() if not n.startswith('_')])\nfrom xaifake.errors import UserError"
+    chapters.write(notebook(("seed = 0", ["parameters"]), (source, [])), folder / "01_first.ipynb")
+    copy = run_chapters.run_chapter(folder / "01_first.ipynb", {}, folder / "out")
+    (printed,) = chapters.read(copy).cells[-1].outputs
+    assert printed.text == "['In', 'Out', 'exit', 'get_ipython', 'open', 'quit', 'seed']\n"
+    used = copy.with_suffix(".used").read_text().splitlines()
+    library = chapters.ROOT / "xaifake"
+    assert used == [str(library / "__init__.py"), str(library / "errors.py")]
