@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from lime.lime_image import LimeImageExplainer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -105,7 +106,7 @@ def compare_lime(model, images, samples, rounds):
         return lime.fit_surrogate(classify, image, segments, None, samples).weights
 
     def theirs():
-        explainer = lime.LimeImageExplainer(random_state=0)
+        explainer = LimeImageExplainer(random_state=0)
         found = explainer.explain_instance(
             image, both, num_samples=samples,
             segmentation_fn=lambda _: segments, random_seed=0,

@@ -12,6 +12,7 @@ PAGES = ROOT / "book" / "api"
 # What the user of the library never calls: machinery of one module, told in that module's own page.
 INTERNAL = {
     "xaifake.cli",
+    "xaifake.lazy",
     "xaifake.progress",
     "xaifake.explainers.innvestigate_worker",
     "xaifake.explainers.lrp.linear",

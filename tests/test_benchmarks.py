@@ -108,6 +108,18 @@ def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypat
     assert training.operations(small_network()) == 2 * (256 * 192 * 2 + 2)
 
 
+def test_the_import_benchmark_prints_seconds_beside_numpy(capsys, monkeypatch):
+    imports = load("imports")
+    monkeypatch.setattr(imports, "IMPORTS", ("import numpy", "import xaifake"))
+    imports.main(["--rounds", "1"])
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert "cores" in head
+    assert re.fullmatch(r"import numpy: .* s, \d+ modules, 1.00 times NumPy", lines[0])
+    assert re.fullmatch(r"import xaifake: .* s, \d+ modules, \S+ times NumPy", lines[1])
+    seconds, modules = imports.measure("import time, wave; time.sleep(0.2)")
+    assert seconds >= 0.2 and modules > 10
+
+
 def test_a_step_waits_from_the_end_of_the_one_before_until_its_batch_is_there():
     given, ends = {0: 0.0, 1: 0.5, 2: 2.5, 3: 3.5}, [1.0, 2.0, 3.5, 5.0]
     assert load("training").waited(given, ends) == pytest.approx(0.5 / 4)

@@ -97,7 +97,8 @@ def test_the_lock_has_a_hash_for_everything_and_no_address_or_path(name):
 
 
 def test_the_library_leaves_colabs_packages_as_they_are():
-    for requirement in map(Requirement, PROJECT["dependencies"]):
+    beside = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["innvestigate"]]
+    for requirement in map(Requirement, beside):
         if version := pins().get(canonicalize_name(requirement.name)):
             assert requirement.specifier.contains(version), requirement
     own_names = {"dlib-bin", "opencv-python"}
@@ -105,6 +106,9 @@ def test_the_library_leaves_colabs_packages_as_they_are():
 
 
 def test_innvestigate_stands_alone():
+    plain = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert not plain & {"innvestigate", "tf_keras"}
+    assert "tf-keras" in locked(LOCKS["requirements.txt"], "3.11")
     assert locked(LOCKS["innvestigate.txt"], "3.11") == {"innvestigate": "2.1.2"}
     assert "innvestigate" not in locked(LOCKS["requirements.txt"], "3.11")
 

@@ -257,7 +257,8 @@ def test_chapters_that_run_innvestigate_install_it_on_colab():
     ]
     assert tuple(said) == set_address.INNVESTIGATE
     version = (chapters.ROOT / "requirements" / "innvestigate.txt").read_text().split()[0]
-    assert version in set_address.INNVESTIGATE_PACKAGE
+    assert version in set_address.INNVESTIGATE_PACKAGES["innvestigate"]
+    assert set(set_address.INNVESTIGATE_PACKAGES) == {"innvestigate", "tf_keras"}
     assert version in innvestigate.INSTALL
 
 

@@ -23,9 +23,12 @@ ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
 MORE_PACKAGES = dict.fromkeys(
     ("02_face_extraction", "12_explain_a_video"), ["face_recognition_models"]
 )
-# iNNvestigate's metadata forbids today's versions, on which it runs.
+# iNNvestigate's metadata forbids today's versions, on which it runs. Colab has tf_keras so far.
 INNVESTIGATE = ("06_lrp", "08_perturbations")
-INNVESTIGATE_PACKAGE = "--no-deps --ignore-requires-python innvestigate==2.1.2"
+INNVESTIGATE_PACKAGES = {
+    "tf_keras": "tf_keras",
+    "innvestigate": "--no-deps --ignore-requires-python innvestigate==2.1.2",
+}
 
 # The first line goes on with the section html, which stands above the mark.
 CONFIG = """\
@@ -161,7 +164,7 @@ def _colab_cells(path, names):
     missing = {"xaifake": f'"xaifake @ git+{names["address"]}@{BRANCH}"'}
     missing |= {name: name for name in MORE_PACKAGES.get(path.stem, [])}
     if path.stem in INNVESTIGATE:
-        missing["innvestigate"] = INNVESTIGATE_PACKAGE
+        missing |= INNVESTIGATE_PACKAGES
     link = nbformat.v4.new_markdown_cell(
         COLAB_LINK.format(**names, chapter=path.name),
         id="colab-link",

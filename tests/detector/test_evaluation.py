@@ -15,13 +15,13 @@ from xaifake.detector.evaluation import (
     evaluate_logits,
     false_positives_when_blurred,
     found_fakes,
-    interval_over_people,
     recall_by,
     reliability_table,
     sample_found_fakes,
     score,
     twin_test,
 )
+from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
 
 SIZE = 16

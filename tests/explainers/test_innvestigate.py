@@ -310,10 +310,23 @@ def test_a_layer_that_the_library_does_not_know_is_named(images):
         run(model, images, "gradient")
 
 
-def test_a_missing_package_is_told_with_the_command(network, images, monkeypatch):
-    monkeypatch.setattr(innvestigate.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install --no-deps"):
+@pytest.mark.parametrize(
+    "absent", [["innvestigate"], ["tf_keras"], ["innvestigate", "tf_keras"]], ids=" and ".join
+)
+def test_missing_packages_are_told_with_their_commands(network, images, monkeypatch, absent):
+    find = innvestigate.importlib.util.find_spec
+    monkeypatch.setattr(
+        innvestigate.importlib.util, "find_spec", lambda n: None if n in absent else find(n)
+    )
+    with pytest.raises(UserError) as told:
         run(network, images, "lrp.z")
+    sentence, *commands = str(told.value).splitlines()
+    assert f"not installed, {' and '.join(absent)}: run" in sentence
+    # A tf_keras of another minor version would replace TensorFlow.
+    fitting = ".".join(tf.__version__.split(".")[:2])
+    known = {"innvestigate": innvestigate.INSTALL, "tf_keras": f'install "tf_keras=={fitting}.*"'}
+    assert len(commands) == len(absent)
+    assert all(known[name] in command for name, command in zip(absent, commands, strict=True))
 
 
 def test_a_worker_that_was_killed_is_replaced(network, images):

@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import importlib.util
 import json
 import shutil
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import xaifake
 from xaifake.data import load_faces
@@ -282,6 +285,38 @@ def test_a_second_call_computes_nothing_anew(whole, quick, monkeypatch):
     # With what a piece cost, which no second measurement would give again.
     assert_same(run(out), tables)
     assert pieces(out) == before
+
+
+@pytest.mark.parametrize("absent", ["innvestigate", "tf_keras"])
+def test_without_innvestigate_all_others_are_judged(whole, quick, monkeypatch, tmp_path, absent):
+    out, tables = shutil.copytree(whole[0], tmp_path / "copy"), whole[1]
+    theirs = (Entry("lrp.z", "innvestigate", dear=True), Entry("deconvnet", "innvestigate"))
+    monkeypatch.setattr(verdict, "ENTRIES", (*SMALL["ENTRIES"], *theirs))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == absent else find(n))
+    with pytest.warns(UserWarning) as told:
+        assert_same(run(out), tables)
+    (warning,) = [w for w in told if "not judged" in str(w.message)]
+    assert str(warning.message) == (
+        f"Without {absent}, not installed here, these are not judged: lrp.z (iNNvestigate), "
+        "deconvnet (iNNvestigate)."
+    )
+    assert warning.filename == __file__
+    assert "innvestigate" not in judged_settings(out)["versions"]
+
+
+def test_versions_are_known_before_anything_is_computed(quick, monkeypatch, tmp_path):
+    """TensorFlow may come with a package of another name, such as tensorflow-cpu."""
+    asked = []
+    monkeypatch.setattr(verdict, "version", lambda name: asked.append(name) or "1.0")
+    monkeypatch.setattr(verdict, "load_detector", stop)
+    with pytest.raises(Stopped):
+        run(tmp_path)
+    assert asked == ["lime"]
+    own = Entry("lrp.z", "innvestigate")
+    found = verdict._versions([*CHEAP, own])
+    assert found["tensorflow"] == tf.__version__ and found["keras"] == keras.__version__
+    assert found["innvestigate"] == "1.0" and "lime" not in found
 
 
 @pytest.fixture

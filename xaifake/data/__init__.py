@@ -1,26 +1,21 @@
 """The first room: from videos of faces to arrays (chapters 01_dataset and 02_face_extraction)."""
 
-import importlib
+from xaifake.lazy import attach
 
-_HOME = {  # loaded when first asked for: reading a catalogue needs neither dlib nor a decoder
-    "read_catalogue": "dfd",
-    "compare_with_dfd": "dfd",
-    "split_by_person": "dfd",
-    "split_by_video": "dfd",
-    "split_by_frame": "dfd",
-    "sampling_rates": "dfd",
-    "make_clips": "clips",
-    "extract_faces": "extraction",
-    "load_faces": "dataset",
-}
-__all__ = list(_HOME)
-
-
-def __getattr__(name):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"xaifake.data.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+# Reading a catalogue needs neither dlib nor a decoder.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "clips": ["make_clips"],
+        "dataset": ["load_faces"],
+        "dfd": [
+            "compare_with_dfd",
+            "read_catalogue",
+            "sampling_rates",
+            "split_by_frame",
+            "split_by_person",
+            "split_by_video",
+        ],
+        "extraction": ["extract_faces"],
+    },
+)

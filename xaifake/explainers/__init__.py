@@ -3,19 +3,13 @@
 `explain` is the one call for every method; `methods` lists them.
 """
 
-from xaifake.explainers.activations import (
-    activations,
-    class_differences,
-    describe_depth,
-    map_layers,
-)
-from xaifake.explainers.api import explain, methods
+from xaifake.lazy import attach
 
-__all__ = [
-    "activations",
-    "class_differences",
-    "describe_depth",
-    "explain",
-    "map_layers",
-    "methods",
-]
+# LRP for a network of one's own needs neither LIME's packages nor OpenCV.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "activations": ["activations", "class_differences", "describe_depth", "map_layers"],
+        "api": ["explain", "methods"],
+    },
+)

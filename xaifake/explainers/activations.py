@@ -1,6 +1,5 @@
 """What the layers of a detector see: activations and their statistics (chapter 04_activations)."""
 
-import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -144,6 +143,8 @@ class _Depth:
 
 
 def _reduce(picture, shape):
+    import cv2  # nothing else here needs it
+
     return cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
 
 

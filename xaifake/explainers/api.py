@@ -4,7 +4,6 @@ import inspect
 from difflib import get_close_matches
 
 import numpy as np
-import pandas as pd
 
 from xaifake.errors import UserError
 from xaifake.explainers import gradients, innvestigate, lime, lrp
@@ -103,6 +102,8 @@ def explain(
         relevance, report = OWN[method](question, **options)
     if not return_report:
         return relevance
+    import pandas as pd
+
     total = relevance.sum(axis=(1, 2, 3), dtype=np.float64)
     return relevance, pd.DataFrame({"logit": report.pop("logit"), "sum": total, **report})
 

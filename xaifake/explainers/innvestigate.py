@@ -23,6 +23,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from xaifake.errors import UserError
 from xaifake.explainers.graph import nodes
@@ -72,6 +73,18 @@ _lock = threading.Lock()
 _worker = None
 
 
+def missing():
+    """Return which of the packages that this engine needs are not installed: list of str."""
+    return [name for name in ("innvestigate", "tf_keras") if not importlib.util.find_spec(name)]
+
+
+def _install(package):
+    if package == "innvestigate":
+        return INSTALL
+    fitting = ".".join(tf.__version__.split(".")[:2])  # another would replace TensorFlow
+    return f'python -m pip install "{package}=={fitting}.*"'
+
+
 class Refused(UserError):
     """iNNvestigate does not take a model or an option."""
 
@@ -109,7 +122,8 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     Refused
         If iNNvestigate does not take this model, method or option.
     UserError
-        If it is not installed, its process ends, or its numbers grow beyond what float32 holds.
+        If it or tf_keras is not installed, its process ends, or its numbers grow beyond what
+        float32 holds.
     RuntimeError
         If its process fails in another way.
     """
@@ -207,8 +221,11 @@ def fingerprint(layers):
 def _call(function, *arguments):
     """Run one of the worker's functions; the process is started when it is first needed."""
     global _worker
-    if importlib.util.find_spec("innvestigate") is None:
-        raise UserError(f"The package innvestigate is not installed: run\n  {INSTALL}")
+    if absent := missing():
+        raise UserError(
+            f"engine='innvestigate' needs what is not installed, {' and '.join(absent)}: run\n  "
+            + "\n  ".join(map(_install, absent))
+        )
     if _worker is None or not _worker.is_usable():
         _stop()
         _worker = _Worker()

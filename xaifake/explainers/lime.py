@@ -7,11 +7,11 @@ picture gets its own seeded explainer, and perturbed pictures go to the network 
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
-from skimage.segmentation import felzenszwalb, quickshift, slic
 from tqdm import TqdmWarning
 
 from xaifake.errors import UserError
@@ -19,17 +19,24 @@ from xaifake.explainers.compiled import ENOUGH, answers
 from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
-with warnings.catch_warnings():
-    # lime imports a progress bar that complains, in a notebook, where there are no widgets.
-    warnings.simplefilter("ignore", TqdmWarning)
-    from lime.lime_image import LimeImageExplainer
+
+def _cutter(name, **settings):
+    """Return a function that cuts a picture by one of scikit-image's algorithms."""
+
+    def cut(image):
+        from skimage import segmentation  # the other methods need it not
+
+        return getattr(segmentation, name)(image, **settings)
+
+    return cut
+
 
 # Quickshift's settings are lime's own and cut a face of 128 x 128 pixels into a dozen segments; the
 # others' cut it into about 40.
 SEGMENTATIONS = {
-    "quickshift": lambda image: quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=0),
-    "slic": lambda image: slic(image, n_segments=50, compactness=10, start_label=0),
-    "felzenszwalb": lambda image: felzenszwalb(image, scale=50, sigma=0.5, min_size=80),
+    "quickshift": _cutter("quickshift", kernel_size=4, max_dist=200, ratio=0.2, rng=0),
+    "slic": _cutter("slic", n_segments=50, compactness=10, start_label=0),
+    "felzenszwalb": _cutter("felzenszwalb", scale=50, sigma=0.5, min_size=80),
 }
 FILLS = ("mean", "grey", "blur")
 BLUR_SHARE = 1 / 12  # of the picture's side: no feature of a face survives
@@ -151,7 +158,7 @@ def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, bat
     -------
     Surrogate
     """
-    explainer = _FastExplainer(
+    explainer = _fast_explainer()(
         kernel_width=KERNEL_WIDTH, feature_selection="none", random_state=seed
     )
 
@@ -171,21 +178,36 @@ def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, bat
     )
 
 
-class _FastExplainer(LimeImageExplainer):
-    """lime's explainer; makes perturbed pictures by indexing instead of a loop over segments."""
+@cache
+def _fast_explainer():
+    """Return the class of lime's explainer with perturbed pictures made by indexing.
 
-    def data_labels(self, image, fudged_image, segments, classifier_fn, num_samples, batch_size=10):
-        """Draw what lime draws, and return the draws and the answers, (S, n) and (S, 2)."""
-        shape = num_samples, segments.max() + 1
-        data = self.random_state.randint(0, 2, shape[0] * shape[1]).reshape(shape)
-        data[0] = 1
-        labels = []
-        for first in batches(num_samples, batch_size):
-            shown = data[first : first + batch_size].astype(bool)[:, segments]
-            labels.append(classifier_fn(np.where(shown[..., None], image, fudged_image)))
-        labels = np.concatenate(labels)
-        self.probability = labels[0, 1]
-        return data, labels
+    The package brings scikit-learn and matplotlib with it, which no other method needs.
+    """
+    with warnings.catch_warnings():
+        # lime imports a progress bar that complains, in a notebook, where there are no widgets.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from lime.lime_image import LimeImageExplainer
+
+    class FastExplainer(LimeImageExplainer):
+        """lime's explainer without its loop over segments."""
+
+        def data_labels(
+            self, image, fudged_image, segments, classifier_fn, num_samples, batch_size=10
+        ):
+            """Draw what lime draws, and return the draws and the answers, (S, n) and (S, 2)."""
+            shape = num_samples, segments.max() + 1
+            data = self.random_state.randint(0, 2, shape[0] * shape[1]).reshape(shape)
+            data[0] = 1
+            labels = []
+            for first in batches(num_samples, batch_size):
+                shown = data[first : first + batch_size].astype(bool)[:, segments]
+                labels.append(classifier_fn(np.where(shown[..., None], image, fudged_image)))
+            labels = np.concatenate(labels)
+            self.probability = labels[0, 1]
+            return data, labels
+
+    return FastExplainer
 
 
 def classifier(question, count=ENOUGH):

@@ -1,45 +1,31 @@
 """The fourth room: can the explanations be believed? (chapters 08_perturbations to 11_verdict)."""
 
-from xaifake.judge.faithfulness import causal_maps, put_back
-from xaifake.judge.localisation import (
-    localise,
-    mask_auc,
-    pointing_game,
-    relevance_mass_accuracy,
-    relevance_rank_accuracy,
-)
-from xaifake.judge.perturbations import (
-    Affine,
-    Blur,
-    Noise,
-    perturbation_curve,
-    rotation,
-    scaling,
-    shear,
-    translation,
-)
-from xaifake.judge.sanity import randomisation_curve
-from xaifake.judge.stability import stability
-from xaifake.judge.verdict import judge, judged
+from xaifake.lazy import attach
 
-__all__ = [
-    "Affine",
-    "Blur",
-    "Noise",
-    "causal_maps",
-    "judge",
-    "judged",
-    "localise",
-    "mask_auc",
-    "perturbation_curve",
-    "pointing_game",
-    "put_back",
-    "randomisation_curve",
-    "relevance_mass_accuracy",
-    "relevance_rank_accuracy",
-    "rotation",
-    "scaling",
-    "shear",
-    "stability",
-    "translation",
-]
+# The scores of maps against masks are NumPy's work and need no network.
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "faithfulness": ["causal_maps", "put_back"],
+        "localisation": [
+            "localise",
+            "mask_auc",
+            "pointing_game",
+            "relevance_mass_accuracy",
+            "relevance_rank_accuracy",
+        ],
+        "perturbations": [
+            "Affine",
+            "Blur",
+            "Noise",
+            "perturbation_curve",
+            "rotation",
+            "scaling",
+            "shear",
+            "translation",
+        ],
+        "sanity": ["randomisation_curve"],
+        "stability": ["stability"],
+        "verdict": ["judge", "judged"],
+    },
+)

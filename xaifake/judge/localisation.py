@@ -12,9 +12,7 @@ import pandas as pd
 from scipy.ndimage import sobel
 from scipy.stats import rankdata
 
-from xaifake.data import swaps
-from xaifake.data.dataset import average_mask
-from xaifake.detector.evaluation import interval_over_people
+from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
 
 REGIONS = ("eyes", "nose", "mouth", "jaw", "outside")
@@ -72,10 +70,15 @@ def swap_areas(faces):
     dict of str to numpy.ndarray of bool, (N, H, W)
         By `xaifake.data.swaps.REGIONS`.
     """
+    from xaifake.data import swaps
+
     return {region: _draw(faces, region) for region in swaps.REGIONS}
 
 
 def _draw(faces, region):
+    # With what draws: a score of given masks needs no OpenCV.
+    from xaifake.data import swaps
+
     size = faces.images.shape[1]
     points = np.stack([np.reshape(flat, (68, 2)) for flat in faces.table.landmarks])
     corners = faces.table[["left", "top"]].to_numpy(float)[:, None]
@@ -266,6 +269,8 @@ def mean_mask(scale, folder=None):
         If there is none for this scale.
     """
     if folder is not None:
+        from xaifake.data.dataset import average_mask
+
         return average_mask(folder, "train", scale)
     with np.load(MEAN_MASKS) as stored:
         if f"{scale:.1f}" not in stored or round(scale, 6) != round(scale, 1):

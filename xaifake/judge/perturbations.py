@@ -12,7 +12,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 from skimage.transform import AffineTransform, warp
 
-from xaifake.detector.evaluation import interval_over_people, score
+from xaifake.detector.evaluation import score
+from xaifake.detector.intervals import interval_over_people
 from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers.stored import GRIDS

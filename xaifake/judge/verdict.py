@@ -6,19 +6,23 @@ the package or a reader's own.
 
 import json
 import time
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from xaifake.data import load_faces
 from xaifake.detector.evaluation import sample_found_fakes
 from xaifake.detector.xception import SCALES, load_detector, predict_logits
 from xaifake.errors import UserError
+from xaifake.explainers import innvestigate
 from xaifake.explainers.api import explain, methods
 from xaifake.judge import faithfulness, localisation, planted, sanity
 from xaifake.judge.maps import fingerprint
@@ -115,7 +119,8 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
     """Measure every method on detectors; what is finished is kept, and a second call goes on.
 
     Localisation and, with twins, faithfulness are measured at every scale; stability, shuffled
-    weights, generic deletion, the planted cue and cost at the last one.
+    weights, generic deletion, the planted cue and cost at the last one. Where iNNvestigate is not
+    installed, its entries are left out with a warning.
 
     Parameters
     ----------
@@ -149,7 +154,9 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
     """
     if weights is not None and len(scales) > 1:
         raise UserError(f"Weights of one detector for the scales {list(scales)}: give one scale.")
-    cases = [_Case(Path(out), scale, faces, split, weights, seed) for scale in scales]
+    entries = _offered()
+    versions = _versions(entries)  # now: what is missing is to be known before hours of work
+    cases = [_Case(Path(out), scale, faces, split, weights, seed, entries) for scale in scales]
     jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
     bar = progress_bar(jobs, show=progress, unit="piece")
     for description, job in bar:
@@ -163,16 +170,38 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
     }
     for name, table in tables.items():
         table.to_parquet(Path(out) / f"{name}.parquet", index=False)
-    _write_settings(Path(out), cases)
+    _write_settings(Path(out), cases, versions)
     return tables
 
 
-def _write_settings(out, cases):
-    packages = ("tensorflow", "keras", "numpy", "lime", "innvestigate")
+def _offered():
+    """Return the entries whose packages are installed, and warn of those that are left out."""
+    absent = innvestigate.missing()
+    left_out = [e for e in ENTRIES if e.engine == "innvestigate"] if absent else []
+    if left_out:
+        warnings.warn(
+            f"Without {' and '.join(absent)}, not installed here, these are not judged: "
+            f"{', '.join(entry.name for entry in left_out)}.",
+            stacklevel=3,
+        )
+    return tuple(entry for entry in ENTRIES if entry not in left_out)
+
+
+def _versions(entries):
+    """Return the versions of what makes the maps of these entries."""
+    # The modules know, whatever the packages are called that they came with.
+    found = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+    for package in ("lime", "innvestigate"):
+        if any(package in (entry.method, entry.engine) for entry in entries):
+            found[package] = version(package)
+    return found
+
+
+def _write_settings(out, cases, versions):
     record = {
         "detectors": [case.settings for case in cases],
         "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
-        "versions": {name: version(name) for name in packages},
+        "versions": versions,
     }
     (out / "settings.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -236,8 +265,9 @@ def judged_settings(folder=None):
 class _Case:
     """One detector with its faces, and the pieces that are finished."""
 
-    def __init__(self, out, scale, faces, split, weights, seed):
+    def __init__(self, out, scale, faces, split, weights, seed, entries):
         self.scale, self.seed, self.folder = scale, seed, faces
+        self.entries = entries
         self.model = load_detector(scale, weights)
         test = load_faces(faces, split if faces else None, scale)
         self.sample = sample_found_fakes(self.model, test, SAMPLE, seed)
@@ -257,17 +287,17 @@ class _Case:
 
     def jobs(self, last):
         """Return (description, function without arguments) of every piece."""
-        jobs = [(f"maps, {e.name}", partial(self.maps, e)) for e in ENTRIES]
+        jobs = [(f"maps, {e.name}", partial(self.maps, e)) for e in self.entries]
         if self.twins:
             jobs += [
-                (f"twins, {e.name}", partial(self.twin_maps, e)) for e in ENTRIES if not e.dear
+                (f"twins, {e.name}", partial(self.twin_maps, e)) for e in self.entries if not e.dear
             ]
             jobs += [("causal maps", self.cause), ("best order", self.best)]
             jobs += [(f"put back, {name}", partial(self.put_back, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
         if last:
             jobs += [("planted cue", self.planted)]
-            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in ENTRIES]
+            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in self.entries]
             jobs += [(f"stability, {e.name}", partial(self.moved, e)) for e in MOVED]
             jobs += [("LIME's seeds", self.seeds)]
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in MOVED]
@@ -283,13 +313,13 @@ class _Case:
             "agreement": self.agreement(),
         }
         if last:
-            made["cost"] = pd.concat([self.cost(entry) for entry in ENTRIES])
+            made["cost"] = pd.concat([self.cost(entry) for entry in self.entries])
             moved = [self.moved(entry) for entry in MOVED] + [self.seeds()]
             made["stability"] = pd.concat(moved, ignore_index=True)
             made["randomisation"] = pd.concat([self.shuffled(entry) for entry in MOVED])
             made["planted"] = self.planted()
         if self.twins:
-            made["sums"] = pd.concat([self.sums(e) for e in ENTRIES if not e.dear])
+            made["sums"] = pd.concat([self.sums(e) for e in self.entries if not e.dear])
             made["faithfulness"] = pd.concat([self.put_back(name) for name in self.names()])
             made["regions"] = self.regions()
             if last:
@@ -298,7 +328,7 @@ class _Case:
 
     def names(self):
         """Everything that orders cells: methods, baselines, and the experiment's own orders."""
-        return [*(e.name for e in ENTRIES), *localisation.BASELINES, "cause", "best"]
+        return [*(e.name for e in self.entries), *localisation.BASELINES, "cause", "best"]
 
     def maps(self, entry):
         """Return the heatmaps of an entry and what they say of themselves."""
@@ -348,7 +378,7 @@ class _Case:
     def localisation(self):
         """Score the maps of all entries and baselines."""
         parts = []
-        for name in [*(entry.name for entry in ENTRIES), *localisation.BASELINES]:
+        for name in [*(entry.name for entry in self.entries), *localisation.BASELINES]:
             dear = name not in localisation.BASELINES and _named(name).dear
             faces = self.sample if dear else self.found
             scores = localisation.localise(self.heatmaps(name, faces), faces)
@@ -358,7 +388,7 @@ class _Case:
 
     def agreement(self):
         """Correlate the maps of every pair of methods, over cells."""
-        names = [*(entry.name for entry in ENTRIES), "edges", "centred Gaussian"]
+        names = [*(entry.name for entry in self.entries), "edges", "centred Gaussian"]
         cells = [faithfulness.cell_sums(self.heatmaps(n, self.sample)) for n in names]
         flat = np.stack(cells).reshape(len(names), len(self.sample), -1)
         plain, beyond = localisation.rank_agreement(flat)
@@ -509,7 +539,7 @@ class _Case:
 
     def planted(self):
         """Plant a cue, train on it and ask every method for it."""
-        ways = {e.name: e.maps for e in ENTRIES if e.engine == "xaifake"}
+        ways = {e.name: e.maps for e in self.entries if e.engine == "xaifake"}
         return self.parts.table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
 
     def filling(self, name):

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
 
 from xaifake.errors import UserError
 from xaifake.explainers.lrp.canonise import Folding
@@ -155,6 +154,8 @@ def relevance_by_layer(
         without signs; `bias`, `stabiliser`, `one_sided` (spent at this layer) and
         `one_sided_outputs`, as in `explain_lrp`; `whole`, whether all relevance passes this layer.
     """
+    import pandas as pd  # maps need no tables
+
     question, network = _question_and_network(model, images, method, target, value_range, options)
     layers = [step.node for step in network.steps]
     tables = []
