@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import chapters
 from xaifake.data import load_faces
+from xaifake.data.folders import whole_file, write_text
 from xaifake.detector import found_fakes, load_detector, sample_found_fakes
 from xaifake.detector.reference import STORED as REFERENCES
 from xaifake.detector.reference import learn_reference
@@ -210,16 +211,13 @@ def judge():
 
 def _save(path, **arrays):
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".unfinished.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _write(table, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".unfinished")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def reference():

@@ -250,6 +250,7 @@ def evaluate(
 ):
     """Score a detector per frame and per video, with intervals over people."""
     from xaifake.data import load_faces
+    from xaifake.data.folders import write_text
     from xaifake.detector import evaluate as score
     from xaifake.detector import load_detector
 
@@ -259,7 +260,7 @@ def evaluate(
         print(scores.to_string(index=False, float_format="{:.3f}".format))
         found["scores"] = _records(scores)
         if out is not None:
-            out.write_text(json.dumps(found["scores"], indent=2) + "\n", encoding="utf-8")
+            write_text(out, json.dumps(found["scores"], indent=2) + "\n")
 
 
 @app.command()

@@ -213,7 +213,9 @@ def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(out.rglob("*.partial")) and run.poll() is None and time.monotonic() < deadline:
+    while (
+        not list(out.rglob("*.unfinished")) and run.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
@@ -224,4 +226,4 @@ def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_
     expected = {
         p.relative_to(scene_folder): p.read_bytes() for p in scene_folder.rglob("*") if p.is_file()
     }
-    assert {k: v for k, v in made.items() if k.suffix != ".partial"} == expected
+    assert {k: v for k, v in made.items() if k.suffix != ".unfinished"} == expected

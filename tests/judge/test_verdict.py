@@ -321,7 +321,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(whole, interr
     assert end.keys() == pieces(whole[0]).keys()
     for before in written:
         assert before.items() <= end.items(), "a finished piece was made again"
-    assert not list(out.rglob("unfinished_*"))
+    assert not list(out.rglob("*.unfinished"))
 
 
 def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):

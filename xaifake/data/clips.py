@@ -19,6 +19,7 @@ import pandas as pd
 from filelock import FileLock
 
 from xaifake.data import portraits
+from xaifake.data.folders import remove_abandoned, write_text
 from xaifake.data.rendering import SCENES, Scene, VideoWriter
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
 from xaifake.errors import UserError
@@ -181,6 +182,7 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
     out.mkdir(parents=True, exist_ok=True)
     # Two chapters that run at the same time share the cache: the second waits for the first.
     with FileLock(out / "clips.lock"):
+        remove_abandoned(out)
         _write_table(plan, out, size, seed)
         _make_missing(plan, out, seed, workers or os.cpu_count() or 1, progress)
     return plan
@@ -229,9 +231,7 @@ def _write_table(plan, out, size, seed):
             f"{out} already holds another set of clips than size={size!r}, seed={seed}. "
             "Give an empty folder, or delete this one."
         )
-    partial = path.with_suffix(".partial")
-    partial.write_text(table)
-    partial.replace(path)
+    write_text(path, table)
 
 
 def clip_paths(row, out):

@@ -27,7 +27,7 @@ from xaifake.data.faces import (
     encode_mask,
     face_square,
 )
-from xaifake.data.folders import as_folder, read_parquet, whole_file
+from xaifake.data.folders import as_folder, read_parquet, remove_abandoned, whole_file
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
@@ -194,8 +194,7 @@ def _claim(out, settings):
                 f"{out} was begun with {was}; now asked for: {now}. Ask for the same, or give "
                 "another folder."
             )
-    for leftover in out.rglob("*.unfinished"):
-        leftover.unlink(missing_ok=True)
+    remove_abandoned(out)
     with whole_file(path) as file:
         file.write((json.dumps(settings, indent=2) + "\n").encode())
 

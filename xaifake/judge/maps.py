@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from xaifake.data import load_faces
+from xaifake.data.folders import write_text
 from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
@@ -91,7 +92,7 @@ def write_maps(
     table = chosen.table[list(_KEPT)].assign(
         logit=predict_logits(model, chosen.images), piece=number // PIECE, row=number % PIECE
     )
-    table.to_csv(Path(out) / "faces.csv", index=False)
+    write_text(Path(out) / "faces.csv", table.to_csv(index=False))
     return table
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from xaifake.data import load_faces
+from xaifake.data.folders import whole_file, write_text
 from xaifake.detector.evaluation import sample_found_fakes
 from xaifake.detector.xception import SCALES, load_detector, predict_logits
 from xaifake.errors import UserError
@@ -162,7 +163,8 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
         for name in names
     }
     for name, table in tables.items():
-        table.to_parquet(Path(out) / f"{name}.parquet", index=False)
+        with whole_file(Path(out) / f"{name}.parquet") as file:
+            table.to_parquet(file, index=False)
     _write_settings(Path(out), cases)
     return tables
 
@@ -174,7 +176,7 @@ def _write_settings(out, cases):
         "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
         "versions": {name: version(name) for name in packages},
     }
-    (out / "settings.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "settings.json", json.dumps(record, indent=1) + "\n")
 
 
 def judged(name, folder=None):

@@ -22,6 +22,7 @@ from scipy.special import expit
 
 from xaifake.data.dfd import embedded_truth
 from xaifake.data.faces import cut_square
+from xaifake.data.folders import write_text
 from xaifake.data.footage import Footage, open_footage
 from xaifake.data.people import Person, find_people
 from xaifake.detector.reference import Reference, check_faces, doubts, reference_for
@@ -172,10 +173,7 @@ class Report:
 
     def write(self, out, day=None):
         """Write the page; it appears whole or not at all."""
-        out = Path(out)
-        unfinished = out.with_name(f"{out.name}.part")
-        unfinished.write_text(self.html(day), encoding="utf-8")
-        unfinished.replace(out)
+        write_text(out, self.html(day))
 
     @cached_property
     def _trust(self):
