@@ -24,8 +24,7 @@ class Cli(typer.core.TyperGroup):
             print(f"xaifake: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("xaifake: stopped; the same command goes on from here.", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise _stopped("stopped.") from None
 
 
 app = typer.Typer(
@@ -54,6 +53,20 @@ OwnFaces = Annotated[
 OwnWeights = Annotated[
     Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
 ]
+
+
+def _stopped(word):
+    print(f"xaifake: {word}", file=sys.stderr)
+    return typer.Exit(130)
+
+
+@contextmanager
+def _goes_on():
+    """Say on Ctrl-C that what was done till then is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _stopped("stopped; the same command goes on from here.") from None
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def clips(
     """Make the embedded clips: real ones and face swaps, in DeepFakeDetection's own layout."""
     from xaifake.data.clips import make_clips
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         plan = make_clips(out, str(size), seed, workers)
         fakes = int(plan.label.sum())
         print(f"{len(plan) - fakes:,} real and {fakes:,} fake clips are in {out}")
@@ -178,7 +191,7 @@ def extract(
     """Cut the faces out of the videos; may be stopped and started again."""
     from xaifake.data import extract_faces, read_catalogue, sampling_rates
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         table = _split(read_catalogue(folder), split, seed)
         rates = sampling_rates(table, frames_per_fake)
         print(rates.to_string(index=False))
@@ -229,7 +242,7 @@ def train(
     """Train Xception from scratch on extracted faces; may be stopped and started again."""
     from xaifake.detector.training import train as run
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         run(
             faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
             batch_size, learning_rate, str(precision), seed,
@@ -280,7 +293,7 @@ def maps(
     """Explain faces and keep the heatmaps; may be stopped and started again."""
     from xaifake.judge.maps import write_maps
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         table = write_maps(out, method, scale, faces, split, weights, str(target), count)
         print(f"{len(table):,} maps of {method} and faces.csv are in {out}")
         found |= {"folder": str(out), "method": method, "maps": len(table)}
@@ -330,7 +343,8 @@ def explain(
         check_overlay(overlay, video)
         names = METHODS if methods is None else [name.strip() for name in methods.split(",")]
         keep = page.with_name(f"{page.name}.unfinished")
-        report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
+        with _goes_on():
+            report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
         report.write(page)
         print(report.table.to_string(index=False, float_format="{:.2f}".format))
         print(f"The page is {readable(page, longest=4096)}")
@@ -357,7 +371,7 @@ def judge(
     from xaifake.judge.verdict import judge as run
     from xaifake.judge.verdict import judged_settings
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         tables = run(out, scale, faces, split, weights, seed)
         record = judged_settings(out)
         print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")

@@ -1,5 +1,6 @@
 """What is finished stays, whole and as it was made, and what was not finished is made anew."""
 
+import json
 import os
 import signal
 import subprocess
@@ -197,8 +198,8 @@ def test_other_settings_are_refused_with_the_old_and_the_new(tmp_path):
 @pytest.mark.parametrize(
     "other, told",
     [
-        (SETTINGS | {"people": 16}, "people was None, is 16"),
-        ({"scale": 2.0, "seed": 0}, "faces was ab12, is None"),
+        (SETTINGS | {"people": 16}, "people was nothing, is 16"),
+        ({"scale": 2.0, "seed": 0}, "faces was ab12, is nothing"),
         (SETTINGS | {"scale": 1.3}, "scale was 2.0, is 1.3"),
     ],
 )
@@ -206,6 +207,19 @@ def test_settings_that_came_or_went_are_refused_too(tmp_path, other, told):
     Parts(tmp_path, SETTINGS)
     with pytest.raises(UserError, match=told):
         Parts(tmp_path, other)
+
+
+def test_what_another_version_made_is_refused_and_named(tmp_path, monkeypatch):
+    Parts(tmp_path, SETTINGS).arrays("piece", some_arrays)
+    now = module.__version__
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "__version__", "99.0")
+        with pytest.raises(UserError, match=f"xaifake version was {now}, is 99.0.*another folder"):
+            Parts(tmp_path, SETTINGS)
+    assert_same(Parts(tmp_path, SETTINGS).arrays("piece", never), some_arrays())
+    (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))  # as older versions wrote it
+    with pytest.raises(UserError, match=f"xaifake version was nothing, is {now}"):
+        Parts(tmp_path, SETTINGS)
 
 
 # As a child process: the module by its file, since the package would load TensorFlow first.

@@ -329,6 +329,11 @@ def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
     before = pieces(out)
     with pytest.raises(UserError, match="seed was 0, is 1.*another folder"):
         run(out, seed=1)
+    more = Entry("lime", options=(("num_samples", 20),), dear=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict, "ENTRIES", (*CHEAP, more))
+        with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
+            run(out)
     monkeypatch.setattr(verdict, "load_detector", lambda *_: quick_detector(1.3))
     with pytest.raises(UserError, match="weights was"):
         run(out)

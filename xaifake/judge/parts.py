@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xaifake import __version__
 from xaifake.data.folders import remove_abandoned, whole_file, write_text
 from xaifake.errors import UserError
 
@@ -19,24 +20,25 @@ class Parts:
     folder : str or Path
         Made if it is not there.
     settings : dict
-        Of plain values: what the pieces depend on.
+        Of plain values: what the pieces depend on, beside the version of this package.
 
     Raises
     ------
     UserError
-        If the folder holds pieces that were made with other settings.
+        If the folder holds pieces that were made with other settings or by another version.
     """
 
     def __init__(self, folder, settings):
         self.folder = Path(folder)
         path = self.folder / "settings.json"
+        settings = {"xaifake version": __version__, **settings}
         settings = json.loads(json.dumps(settings))  # as they will be read
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             different = [k for k in settings.keys() | before if settings.get(k) != before.get(k)]
             if different:
                 told = "; ".join(
-                    f"{key} was {before.get(key)}, is {settings.get(key)}"
+                    f"{key} was {before.get(key, 'nothing')}, is {settings.get(key, 'nothing')}"
                     for key in sorted(different)
                 )
                 raise UserError(

@@ -254,6 +254,7 @@ class _Case:
             "found": len(self.found),
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
+            "options": {entry.name: dict(entry.options) for entry in ENTRIES if entry.options},
         }
         self.parts = Parts(out / "parts" / f"{scale}x", self.settings)
 
