@@ -11,6 +11,7 @@ import pandas as pd
 import typer
 
 from xaifake.errors import UserError
+from xaifake.scales import SCALE, SCALES
 
 
 class Cli(typer.core.TyperGroup):
@@ -162,7 +163,7 @@ def extract(
     out: Annotated[str, typer.Option(help="Folder to write to, or an fsspec URL (s3://...).")],
     scale: Annotated[
         list[float], typer.Option(help="Side of the square over the box; several allowed.")
-    ] = [1.3, 2.0],  # noqa: B006, read only
+    ] = SCALES,
     split: Annotated[
         Split,
         typer.Option(help="'given': the folder's own (clips.csv); else drawn by person or video."),
@@ -228,7 +229,7 @@ def _split(table, split, seed):
 def train(
     faces: Faces,
     out: Out,
-    scale: Scale = 1.3,
+    scale: Scale = SCALE,
     epochs: Annotated[int, typer.Option(help="Epochs, each closed by a checkpoint.")] = 20,
     images_per_epoch: Annotated[int, typer.Option(help="Training images in an epoch.")] = 2000,
     patch_epochs: Annotated[int, typer.Option(help="First epochs on 80 x 80 patches.")] = 0,
@@ -254,7 +255,7 @@ def train(
 @app.command()
 def evaluate(
     faces: Faces,
-    scale: Scale = 1.3,
+    scale: Scale = SCALE,
     split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
     weights: OwnWeights = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
@@ -280,7 +281,7 @@ def evaluate(
 def maps(
     out: Out,
     method: Annotated[str, typer.Option(help="One of xaifake.methods().")],
-    scale: Scale = 2.0,
+    scale: Scale = SCALE,
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces.")] = "test",
     weights: OwnWeights = None,
@@ -317,7 +318,7 @@ def explain(
         typer.Option(help="Names of methods, with commas between them.", show_default=False),
     ] = None,
     frames: Annotated[int, typer.Option(help="Frames to look at, spread over the time.")] = 32,
-    scale: Scale = 2.0,
+    scale: Scale = SCALE,
     weights: OwnWeights = None,
     faces: OwnFaces = None,
     parent: Annotated[
@@ -360,7 +361,7 @@ def judge(
     out: Out,
     scale: Annotated[
         list[float], typer.Option(help="Scale of the faces and detectors; several allowed.")
-    ] = [1.3, 2.0],  # noqa: B006, read only
+    ] = SCALES,
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
     weights: OwnWeights = None,

@@ -20,6 +20,7 @@ from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
 from xaifake.judge.sanity import randomisation_curve
 from xaifake.judge.verdict import TABLES, TWINLESS, Entry, judged_settings
+from xaifake.scales import SCALE
 
 LIME = Entry("lime", options=(("num_samples", 10),), dear=True)
 CHEAP = (Entry("gradient"), Entry("lrp.epsilon"))
@@ -53,7 +54,7 @@ def stop(*_, **__):
     raise Stopped
 
 
-def few_faces(folder=None, split=None, scale=1.3):
+def few_faces(folder=None, split=None, scale=SCALE):
     """Every fifth of the shipped faces, whatever the folder is called."""
     return load_faces(scale=scale)[::5]
 

@@ -31,6 +31,7 @@ from xaifake.data.folders import as_folder, read_parquet, remove_abandoned, whol
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALES
 
 FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
 LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
@@ -59,7 +60,7 @@ class Unreadable(Exception):
 def extract_faces(
     catalogue,
     out,
-    scales=(1.3, 2.0),
+    scales=SCALES,
     frames_per_video=FRAMES_PER_VIDEO,
     twins=False,
     size=128,

@@ -34,6 +34,7 @@ from xaifake.detector.xception import (
 )
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 
 SIZE = 128
 PATCH_SIZE = 80
@@ -46,7 +47,7 @@ RECALIBRATION_IMAGES = 2000
 def train(
     faces,
     out,
-    scale=1.3,
+    scale=SCALE,
     epochs=20,
     images_per_epoch=2000,
     patch_epochs=0,

@@ -13,8 +13,8 @@ from safetensors.numpy import save
 from xaifake.data.folders import whole_file
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE, SCALES
 
-SCALES = (1.3, 2.0)
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "weights"
 SMALLEST_SIZE = 71
 _PROBABILITIES = ("sigmoid", "softmax", "hard_sigmoid", "hardsigmoid")
@@ -289,7 +289,7 @@ def _in_order(key):
     return int(number) if number.isdecimal() else -1, key
 
 
-def load_detector(scale=1.3, weights=None):
+def load_detector(scale=SCALE, weights=None):
     """Build Xception with the shipped weights for one scale of the face's square, or your own.
 
     Parameters
@@ -312,7 +312,7 @@ def load_detector(scale=1.3, weights=None):
     return load_weights(build_xception(), weights or _shipped(scale, "safetensors"))
 
 
-def detector_card(scale=1.3):
+def detector_card(scale=SCALE):
     """Return how the shipped detector of one scale was trained and what it scores.
 
     Parameters

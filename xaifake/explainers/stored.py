@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from xaifake.data.folders import whole_file
-from xaifake.detector.xception import SCALES
 from xaifake.errors import UserError
+from xaifake.scales import SCALE, SCALES
 
 GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 BENCHMARKS = GRIDS.with_name("benchmarks")
@@ -39,7 +39,7 @@ class RuleGrid:
     own: dict
 
 
-def rule_grid(scale=2.0):
+def rule_grid(scale=SCALE):
     """Return the stored maps of the shipped detector of one scale.
 
     Parameters

@@ -13,6 +13,7 @@ from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
 from xaifake.judge.parts import Parts
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 
 PIECE = 64  # faces
 _KEPT = ("video", "frame", "label", "target", "source", "scene")
@@ -21,7 +22,7 @@ _KEPT = ("video", "frame", "label", "target", "source", "scene")
 def write_maps(
     out,
     method,
-    scale=2.0,
+    scale=SCALE,
     faces=None,
     split="test",
     weights=None,

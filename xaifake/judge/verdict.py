@@ -18,7 +18,7 @@ import pandas as pd
 from xaifake.data import load_faces
 from xaifake.data.folders import whole_file, write_text
 from xaifake.detector.evaluation import sample_found_fakes
-from xaifake.detector.xception import SCALES, load_detector, predict_logits
+from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
 from xaifake.judge import faithfulness, localisation, planted, sanity
@@ -27,6 +27,7 @@ from xaifake.judge.parts import Parts
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALES
 
 STORED = Path(__file__).parents[1] / "assets" / "judge"
 FOUND = 200

@@ -44,6 +44,7 @@ from xaifake.judge.examination import (
 from xaifake.judge.maps import fingerprint
 from xaifake.judge.parts import Parts
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 from xaifake.show import wording
 from xaifake.show.pictures import heatmap_png, marked_jpeg, score_chart
 
@@ -190,7 +191,7 @@ def explain_video(
     path,
     methods=METHODS,
     frames=FRAMES,
-    scale=2.0,
+    scale=SCALE,
     weights=None,
     faces=None,
     parent=None,
