@@ -21,7 +21,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import expit
 
-from xaifake.data.dfd import embedded_truth
+from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
 from xaifake.data.folders import write_text
 from xaifake.data.footage import Footage, open_footage
