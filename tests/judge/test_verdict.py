@@ -352,7 +352,10 @@ def test_of_several_detectors_the_last_is_measured_in_all_ways(whole, quick, tmp
         last = table[table.scale == 2].reset_index(drop=True)
         alone = whole[1][name]
         pd.testing.assert_frame_equal(last, alone, check_dtype=False, check_categorical=False)
-    assert [case["scale"] for case in judged_settings(out)["detectors"]] == [1.3, 2.0]
+    record = judged_settings(out)
+    assert [case["scale"] for case in record["detectors"]] == [1.3, 2.0]
+    assert record["detectors"][0]["options"] == {"lime": {"num_samples": 10}}
+    assert record["versions"]["xaifake"] == xaifake.__version__
 
 
 def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tmp_path):

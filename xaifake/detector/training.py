@@ -14,6 +14,7 @@ import pandas as pd
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
+from xaifake import __version__
 from xaifake.data.dataset import read_encoded
 from xaifake.data.folders import remove_abandoned, write_text
 from xaifake.detector.batches import (
@@ -468,6 +469,7 @@ class _Run:
             "batch_norm_statistics": kept,
             "log": self.log,
             "versions": {
+                "xaifake": __version__,
                 "python": platform.python_version(),
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xaifake import __version__
 from xaifake.data import load_faces
 from xaifake.data.folders import whole_file, write_text
 from xaifake.detector.evaluation import sample_found_fakes
@@ -175,7 +176,7 @@ def _write_settings(out, cases):
     record = {
         "detectors": [case.settings for case in cases],
         "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
-        "versions": {name: version(name) for name in packages},
+        "versions": {"xaifake": __version__, **{name: version(name) for name in packages}},
     }
     write_text(out / "settings.json", json.dumps(record, indent=1) + "\n")
 
