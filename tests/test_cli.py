@@ -148,6 +148,7 @@ def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
 
     page = SimpleNamespace(write=lambda page: None, table=pd.DataFrame())
     monkeypatch.setattr("xaifake.show.report.explain_video", lambda *_: page)
+    monkeypatch.setattr("xaifake.show.overlay.check_overlay", lambda *_: None)
     monkeypatch.setattr(stopped, stop)
     arguments = (GOES_ON | STARTS_ANEW)[stopped]
     output = run(*[a.format(clips=clips, faces=faces) for a in arguments], code=130)
