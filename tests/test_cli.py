@@ -1,8 +1,10 @@
 """The command line, from clips to scores, as a user types it."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -120,6 +122,40 @@ def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
     assert {(r["level"], r["score"]) for r in rows} >= {("frame", "auc"), ("video", "accuracy")}
     assert as_json("evaluate", faces, "--weights", weights)["scores"] == rows
     assert as_json("train", faces, "--out", folder / "run", *sizes, "--patch-epochs", 1)["log"]
+
+
+GOES_ON = {
+    "xaifake.data.clips.make_clips": ["clips", "--out", "x"],
+    "xaifake.data.extraction.extract_faces": ["extract", "{clips}", "--out", "x"],
+    "xaifake.detector.training.train": ["train", "{faces}", "--out", "x"],
+    "xaifake.judge.maps.write_maps": ["maps", "--method", "gradient", "--out", "x"],
+    "xaifake.show.report.explain_video": ["explain", "clip.mp4", "--out", "page.html"],
+    "xaifake.judge.verdict.judge": ["judge", "--out", "x"],
+}
+STARTS_ANEW = {
+    "xaifake.data.dfd.read_catalogue": ["catalogue", "{clips}"],
+    "xaifake.detector.xception.build_xception": ["evaluate", "{faces}"],
+    "xaifake.show.overlay.write_overlay": ["explain", "clip.mp4", "--video", "x.mp4"],
+}
+
+
+@pytest.mark.parametrize("stopped", [*GOES_ON, *STARTS_ANEW])
+def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
+    stopped, clips, faces, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    page = SimpleNamespace(write=lambda page: None, table=pd.DataFrame())
+    monkeypatch.setattr("xaifake.show.report.explain_video", lambda *_: page)
+    monkeypatch.setattr("xaifake.show.overlay.check_overlay", lambda *_: None)
+    monkeypatch.setattr(stopped, stop)
+    arguments = (GOES_ON | STARTS_ANEW)[stopped]
+    output = run(*[a.format(clips=clips, faces=faces) for a in arguments], code=130)
+    assert "xaifake: stopped" in output
+    assert ("the same command goes on from here" in output) == (stopped in GOES_ON)
 
 
 @pytest.mark.parametrize(

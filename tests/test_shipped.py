@@ -8,7 +8,8 @@ from xaifake.data.clips import plan_clips
 from xaifake.data.dataset import FACES, LEAKAGE_FACES, read_manifest
 from xaifake.data.portraits import split_people
 from xaifake.detector import detector_card, evaluate, load_detector
-from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER
+from xaifake.detector.xception import WEIGHTS_FOLDER
+from xaifake.scales import SCALES
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 import chapters
 from xaifake.data import load_faces
+from xaifake.data.folders import whole_file, write_text
 from xaifake.detector import found_fakes, load_detector, sample_found_fakes
 from xaifake.detector.reference import STORED as REFERENCES
 from xaifake.detector.reference import learn_reference
-from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER
+from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
 from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
@@ -33,6 +34,7 @@ from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import SWEEP, perturbation_curve
 from xaifake.judge.verdict import STORED
 from xaifake.judge.verdict import judge as run_judge
+from xaifake.scales import SCALES
 
 PARTS = chapters.ROOT / "_build" / "grids"
 REGIONS = ("whole", "eyes")
@@ -210,16 +212,13 @@ def judge():
 
 def _save(path, **arrays):
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".unfinished.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _write(table, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".unfinished")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def reference():

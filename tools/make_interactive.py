@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import chapters
+from xaifake.data.folders import whole_file
 
 ARRAYS = chapters.ROOT / "book" / "interactive" / "arrays"
 SCALE, SEED, SAMPLES = 2.0, 0, 200
@@ -184,9 +185,8 @@ FIGURES = {"lrp": compute_lrp, "lime": compute_lime, "perturbed": compute_pertur
 
 def store(arrays, path):
     """Write arrays at once, so that a run that is killed leaves nothing half done."""
-    temporary = path.with_suffix(".unfinished.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 # From here on: drawing, which the book's build does.

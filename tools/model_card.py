@@ -8,7 +8,8 @@ Every number on the page comes from a card, and the cards from `tools/ship_detec
 from pathlib import Path
 
 import chapters
-from xaifake.detector.xception import SCALES, detector_card
+from xaifake.detector.xception import detector_card
+from xaifake.scales import SCALES
 
 PAGE = chapters.ROOT / "book" / "model_card.md"
 TEMPLATE = Path(__file__).with_name("model_card.md")

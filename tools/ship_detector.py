@@ -33,8 +33,9 @@ from xaifake.detector.evaluation import (
     reliability_table,
     twin_test,
 )
-from xaifake.detector.xception import SCALES, WEIGHTS_FOLDER, build_xception, load_weights
+from xaifake.detector.xception import WEIGHTS_FOLDER, build_xception, load_weights
 from xaifake.judge.localisation import MEAN_MASKS
+from xaifake.scales import SCALES
 
 DEGRADED_EDGES = [0, 1, 40, 52, 65]  # 0 px: not degraded
 FEATHER_EDGES = [1, 2.8, 4.4, 6.1]

@@ -11,6 +11,7 @@ import pandas as pd
 import typer
 
 from xaifake.errors import UserError
+from xaifake.scales import SCALE, SCALES
 
 
 class Cli(typer.core.TyperGroup):
@@ -24,8 +25,7 @@ class Cli(typer.core.TyperGroup):
             print(f"xaifake: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            print("xaifake: stopped; the same command goes on from here.", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise _stopped("stopped.") from None
 
 
 app = typer.Typer(
@@ -54,6 +54,20 @@ OwnFaces = Annotated[
 OwnWeights = Annotated[
     Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
 ]
+
+
+def _stopped(word):
+    print(f"xaifake: {word}", file=sys.stderr)
+    return typer.Exit(130)
+
+
+@contextmanager
+def _goes_on():
+    """Say on Ctrl-C that what was done till then is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _stopped("stopped; the same command goes on from here.") from None
 
 
 @contextmanager
@@ -116,7 +130,7 @@ def clips(
     """Make the embedded clips: real ones and face swaps, in DeepFakeDetection's own layout."""
     from xaifake.data.clips import make_clips
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         plan = make_clips(out, str(size), seed, workers)
         fakes = int(plan.label.sum())
         print(f"{len(plan) - fakes:,} real and {fakes:,} fake clips are in {out}")
@@ -149,7 +163,7 @@ def extract(
     out: Annotated[str, typer.Option(help="Folder to write to, or an fsspec URL (s3://...).")],
     scale: Annotated[
         list[float], typer.Option(help="Side of the square over the box; several allowed.")
-    ] = [1.3, 2.0],  # noqa: B006, read only
+    ] = SCALES,
     split: Annotated[
         Split,
         typer.Option(help="'given': the folder's own (clips.csv); else drawn by person or video."),
@@ -178,7 +192,7 @@ def extract(
     """Cut the faces out of the videos; may be stopped and started again."""
     from xaifake.data import extract_faces, read_catalogue, sampling_rates
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         table = _split(read_catalogue(folder), split, seed)
         rates = sampling_rates(table, frames_per_fake)
         print(rates.to_string(index=False))
@@ -215,7 +229,7 @@ def _split(table, split, seed):
 def train(
     faces: Faces,
     out: Out,
-    scale: Scale = 1.3,
+    scale: Scale = SCALE,
     epochs: Annotated[int, typer.Option(help="Epochs, each closed by a checkpoint.")] = 20,
     images_per_epoch: Annotated[int, typer.Option(help="Training images in an epoch.")] = 2000,
     patch_epochs: Annotated[int, typer.Option(help="First epochs on 80 x 80 patches.")] = 0,
@@ -229,7 +243,7 @@ def train(
     """Train Xception from scratch on extracted faces; may be stopped and started again."""
     from xaifake.detector.training import train as run
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         run(
             faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
             batch_size, learning_rate, str(precision), seed,
@@ -241,7 +255,7 @@ def train(
 @app.command()
 def evaluate(
     faces: Faces,
-    scale: Scale = 1.3,
+    scale: Scale = SCALE,
     split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
     weights: OwnWeights = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
@@ -250,6 +264,7 @@ def evaluate(
 ):
     """Score a detector per frame and per video, with intervals over people."""
     from xaifake.data import load_faces
+    from xaifake.data.folders import write_text
     from xaifake.detector import evaluate as score
     from xaifake.detector import load_detector
 
@@ -259,14 +274,14 @@ def evaluate(
         print(scores.to_string(index=False, float_format="{:.3f}".format))
         found["scores"] = _records(scores)
         if out is not None:
-            out.write_text(json.dumps(found["scores"], indent=2) + "\n", encoding="utf-8")
+            write_text(out, json.dumps(found["scores"], indent=2) + "\n")
 
 
 @app.command()
 def maps(
     out: Out,
     method: Annotated[str, typer.Option(help="One of xaifake.methods().")],
-    scale: Scale = 2.0,
+    scale: Scale = SCALE,
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces.")] = "test",
     weights: OwnWeights = None,
@@ -279,7 +294,7 @@ def maps(
     """Explain faces and keep the heatmaps; may be stopped and started again."""
     from xaifake.judge.maps import write_maps
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         table = write_maps(out, method, scale, faces, split, weights, str(target), count)
         print(f"{len(table):,} maps of {method} and faces.csv are in {out}")
         found |= {"folder": str(out), "method": method, "maps": len(table)}
@@ -303,7 +318,7 @@ def explain(
         typer.Option(help="Names of methods, with commas between them.", show_default=False),
     ] = None,
     frames: Annotated[int, typer.Option(help="Frames to look at, spread over the time.")] = 32,
-    scale: Scale = 2.0,
+    scale: Scale = SCALE,
     weights: OwnWeights = None,
     faces: OwnFaces = None,
     parent: Annotated[
@@ -329,7 +344,8 @@ def explain(
         check_overlay(overlay, video)
         names = METHODS if methods is None else [name.strip() for name in methods.split(",")]
         keep = page.with_name(f"{page.name}.unfinished")
-        report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
+        with _goes_on():
+            report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
         report.write(page)
         print(report.table.to_string(index=False, float_format="{:.2f}".format))
         print(f"The page is {readable(page, longest=4096)}")
@@ -345,7 +361,7 @@ def judge(
     out: Out,
     scale: Annotated[
         list[float], typer.Option(help="Scale of the faces and detectors; several allowed.")
-    ] = [1.3, 2.0],  # noqa: B006, read only
+    ] = SCALES,
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
     weights: OwnWeights = None,
@@ -356,7 +372,7 @@ def judge(
     from xaifake.judge.verdict import judge as run
     from xaifake.judge.verdict import judged_settings
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, _goes_on():
         tables = run(out, scale, faces, split, weights, seed)
         record = judged_settings(out)
         print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")

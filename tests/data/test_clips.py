@@ -1,10 +1,12 @@
 """The embedded clips: same seed, same bytes; a fake and its twin differ inside the mask alone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import av
 import cv2
@@ -13,7 +15,15 @@ import pandas as pd
 import pytest
 
 from xaifake.data import portraits, swaps
-from xaifake.data.clips import N_FRAMES, clip_paths, make_clips, make_scene, plan_clips
+from xaifake.data.clips import (
+    N_FRAMES,
+    REAL_VIDEOS,
+    clip_paths,
+    embedded_truth,
+    make_clips,
+    make_scene,
+    plan_clips,
+)
 from xaifake.data.dfd import read_catalogue
 from xaifake.data.rendering import Scene, VideoWriter
 from xaifake.errors import UserError
@@ -202,6 +212,47 @@ def test_the_encoder_gives_the_same_bytes_whatever_the_memory_held(tmp_path):
     assert len(written) == 1
 
 
+def test_our_own_clips_are_recognised_and_their_parents_found(scene_folder):
+    table = read_catalogue(scene_folder)
+    for row in table.iloc[::5].itertuples():
+        parent = table.path[table.video == row.parent]
+        expected = {"label": row.label, "parent": Path(parent.item()) if row.parent else None}
+        assert embedded_truth(row.path) == expected
+
+
+def test_a_set_says_its_seed_and_one_that_does_not_has_seed_0(scene_folder, tmp_path):
+    out = tmp_path / "set"
+    shutil.copytree(scene_folder, out)
+    path = read_catalogue(out).path[0]
+    (out / "set.json").unlink()
+    assert embedded_truth(path)
+    (out / "set.json").write_text('{"seed": 1}')
+    assert embedded_truth(path) == {}
+    make_clips(out, "tiny", progress=False)
+    assert embedded_truth(path)
+
+
+@pytest.mark.parametrize("theirs", ["a table of their own", "our very table"])
+def test_a_table_beside_other_peoples_videos_makes_none_of_them_ours(
+    scene_folder, tmp_path, theirs
+):
+    """Even where name and place are those of one of our clips."""
+    table = read_catalogue(scene_folder)
+    one, other = table[table.label == 0].target[:2]
+    somebody = table.path[(table.target == other) & (table.label == 0)].item()
+    names = [Path(path).relative_to(scene_folder) for path in table.path[table.target == one]]
+    names.append(REAL_VIDEOS / "01__exit_phone_room.mp4")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(somebody, tmp_path / name)
+    if theirs == "our very table":
+        shutil.copy(scene_folder / "clips.csv", tmp_path)
+    else:
+        (tmp_path / "clips.csv").write_text("video,split\n01__exit_phone_room,test\n")
+    assert len(read_catalogue(tmp_path)) == len(names) == 8
+    assert [embedded_truth(tmp_path / name) for name in names] == [{}] * 8
+
+
 def test_a_folder_with_another_set_is_refused(scene_folder):
     with pytest.raises(UserError, match="another set"):
         make_clips(scene_folder, "tiny", seed=1, progress=False)
@@ -214,7 +265,9 @@ def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(out.rglob("*.partial")) and run.poll() is None and time.monotonic() < deadline:
+    while (
+        not list(out.rglob("*.unfinished")) and run.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
@@ -225,4 +278,4 @@ def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_
     expected = {
         p.relative_to(scene_folder): p.read_bytes() for p in scene_folder.rglob("*") if p.is_file()
     }
-    assert {k: v for k, v in made.items() if k.suffix != ".partial"} == expected
+    assert {k: v for k, v in made.items() if k.suffix != ".unfinished"} == expected

@@ -155,7 +155,7 @@ def test_what_is_not_there_is_told(folder, tmp_path):
         table.schema.get_field_index("accepted"), "accepted", [[False] * len(table)]
     )
     pq.write_table(rejected, tmp_path / "manifest.parquet")
-    with pytest.raises(UserError, match="No face of split 'train' and scale 1.3"):
+    with pytest.raises(UserError, match="No face of split 'train' and scale 2.0"):
         load_faces(tmp_path, "train")
 
 

@@ -27,6 +27,7 @@ import xaifake
 from xaifake.data import extract_faces, load_faces
 from xaifake.data.dataset import read_manifest
 from xaifake.data.extraction import Unreadable, count_frames, read_frames, spaced_frames
+from xaifake.data.folders import ABANDONED
 from xaifake.errors import UserError
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(xaifake.__file__).parents[1])}
@@ -43,7 +44,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.suffix != ".unfinished"
     }
 
 
@@ -338,8 +339,12 @@ def test_what_a_kill_left_behind_is_cleared(tiny_faces, tiny_catalogue, tmp_path
     leftovers = ("settings.json", "manifest.parquet", "videos.parquet", "shards/001__s.parquet")
     for name in leftovers:
         (out / f"{name}.4711.unfinished").write_bytes(b"half")
+        os.utime(out / f"{name}.4711.unfinished", (time.time() - ABANDONED - 60,) * 2)
+    written_now = out / "shards" / "001__s.parquet.0815.unfinished"  # by another machine, say
+    written_now.write_bytes(b"half")
     (out / "manifest.parquet").unlink()
     extract_faces(tiny_catalogue, out, **settings)
+    assert [*out.rglob("*.unfinished")] == [written_now]
     assert contents(out) == contents(folder)
 
 

@@ -12,6 +12,7 @@ from xaifake.detector import training
 SETTINGS = {
     "epochs": 4,
     "images_per_epoch": 64,
+    "scale": 1.3,
     "patch_epochs": 2,
     "validation_images": 24,
     "batch_size": 4,

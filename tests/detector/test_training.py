@@ -14,6 +14,7 @@ import pytest
 from planted import SETTINGS, read_planted, tiny_network
 from safetensors.numpy import load
 
+import xaifake
 from xaifake.detector import load_weights, predict_logits, training
 from xaifake.detector.batches import VALIDATION, EncodedFaces
 from xaifake.detector.devices import Devices
@@ -70,6 +71,7 @@ def test_a_run_learns_and_leaves_log_card_and_weights(finished):
     assert card["log"] == log.to_dict("records")
     assert card["training_faces"]["fake"] == {"faces": 24, "clips": 8}
     assert card["versions"]["keras"] == keras.__version__
+    assert card["versions"]["xaifake"] == xaifake.__version__
     assert "patch_epochs=2" in card["command"] and str(out) not in json.dumps(card)
 
 

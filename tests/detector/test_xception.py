@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from planted import pictures
 from safetensors.numpy import load_file
+from scipy.special import expit
 
 from xaifake.detector import xception as module
 from xaifake.detector.xception import (
@@ -23,6 +24,7 @@ from xaifake.detector.xception import (
     write_tensors,
 )
 from xaifake.errors import UserError
+from xaifake.explainers.graph import without_head
 
 BATCH_NORM = ["gamma", "beta", "moving_mean", "moving_variance"]
 
@@ -140,10 +142,91 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(module.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_tensors({"a": np.ones(3)}, path)
     assert path.read_bytes() == before
+
+
+def test_a_transposed_array_comes_back_as_it_was(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    views = {"transposed": array.T, "turned": array[::-1, ::2], "number": np.float32(7)}
+    write_tensors(views, tmp_path / "w")
+    for name, stored in load_file(tmp_path / "w").items():
+        assert stored.shape == np.shape(views[name])
+        assert np.array_equal(stored, views[name]), name
+
+
+def test_more_than_a_thousand_arrays_are_read_in_their_order(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), *(keras.layers.Dense(1) for _ in range(501))])
+    model.set_weights([np.full(w.shape, n) for n, w in enumerate(model.weights)])
+    save_weights(model, tmp_path / "w")
+    other = load_weights(keras.models.clone_model(model), tmp_path / "w")
+    assert [float(w.numpy().item()) for w in other.weights] == list(range(1002))
+
+
+def test_kernels_beyond_float16_are_refused(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="last")])
+    model.set_weights([np.array([[65504.0]]), np.array([1e9])])
+    save_weights(model, tmp_path / "w")
+    assert load_weights(model, tmp_path / "w").get_weights()[0] == 65504
+    model.set_weights([np.array([[-7e4]]), np.array([0])])
+    with pytest.raises(UserError, match=r"last/kernel reach 7e\+04.* float16, up to 65504"):
+        save_weights(model, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def ending_in(*last, outputs=1):
+    """Return a model of 4 x 4 pictures that ends in some layers."""
+    first = [keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(outputs)]
+    return keras.Sequential([*first, *last])
+
+
+def functional(function):
+    inputs = keras.Input((4, 4, 3))
+    return keras.Model(inputs, function(ending_in()(inputs)))
+
+
+L = keras.layers
+NO_LOGIT = {
+    "two logits": (ending_in(outputs=2), r"shape \(None, 2\).*one logit, \(None, 1\)"),
+    "softmax": (ending_in(L.Softmax(), outputs=2), "ends in softmax"),
+    "a map": (keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(1, 1)]), r"\(None, 4, 4, 1\)"),
+    "no axis": (ending_in(L.Reshape(())), r"shape \(None,\)"),
+    "sigmoid": (ending_in(L.Dense(1, activation="sigmoid")), "ends in sigmoid.*without_head"),
+    "a layer": (ending_in(L.Activation("sigmoid"), L.Dropout(0.5)), "ends in sigmoid"),
+    "float32": (
+        ending_in(L.Activation("sigmoid"), L.Activation("linear", dtype="float32")),
+        "ends in sigmoid",
+    ),
+    "an operation": (functional(keras.ops.sigmoid), "ends in sigmoid"),
+    "a model in it": (functional(ending_in(L.Activation("sigmoid")).layers[-1]), "ends in sigmoid"),
+    "one softmax": (ending_in(L.Softmax()), "ends in softmax"),
+}
+
+
+@pytest.mark.parametrize("name", NO_LOGIT)
+def test_what_does_not_end_in_one_logit_is_refused(name):
+    model, told = NO_LOGIT[name]
+    with pytest.raises(UserError, match=told):
+        predict_logits(model, pictures(2, 4))
+
+
+def test_two_logits_become_one_and_a_head_is_taken_off_as_the_refusals_say():
+    images = pictures(3, 4)
+    model = ending_in(outputs=2)
+    x = model.outputs[0]
+    one = keras.Model(model.inputs[0], x[:, 1:] - x[:, :1])
+    real, fake = np.asarray(model(preprocess(images))).T
+    assert np.allclose(predict_logits(one, images), fake - real, atol=1e-5)
+    headed = ending_in(L.Dense(1, activation="sigmoid"))
+    probability = np.asarray(headed(preprocess(images)))[:, 0]
+    assert np.allclose(expit(predict_logits(without_head(headed), images)), probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [[], [L.Dropout(0.5)], [L.Dense(1, activation="tanh")]])
+def test_one_logit_however_it_is_made_is_taken(last):
+    assert predict_logits(ending_in(*last), pictures(2, 4)).shape == (2,)
 
 
 def test_files_that_do_not_fit_are_refused_with_a_reason(xception, tmp_path):

@@ -61,6 +61,16 @@ def test_walking_the_nodes_computes_the_models_answer():
     assert np.array_equal(answers["answer"], logits(model, images))
 
 
+def test_a_head_that_has_moved_is_taken_off_where_it_is_now():
+    model = chain(layers.Flatten(), layers.Dense(1), layers.Activation("sigmoid"), size=4)
+    images = floats(3, 4)
+    before = logits(without_head(model), images)
+    model.layers[-1].activation = keras.activations.linear
+    model.layers[-2].activation = keras.activations.sigmoid
+    assert np.allclose(logits(without_head(model), images), before, atol=1e-5)
+    assert 0 < logits(model, images).min() <= logits(model, images).max() < 1
+
+
 def test_a_sequential_model_becomes_functional_and_shares_its_layers():
     model = chain(layers.Flatten(name="flat"), layers.Dense(1, name="answer"))
     functional = as_functional(model)

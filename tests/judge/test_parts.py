@@ -1,5 +1,6 @@
 """What is finished stays, whole and as it was made, and what was not finished is made anew."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xaifake.data.folders import ABANDONED
 from xaifake.errors import UserError
 from xaifake.judge import parts as module
 from xaifake.judge.parts import Parts
@@ -125,7 +127,7 @@ def test_a_piece_that_fails_leaves_nothing_behind_and_is_made_anew(parts, kind):
 @pytest.mark.parametrize("kind", ["arrays", "table"])
 def test_a_piece_whose_writing_fails_is_not_finished(parts, kind, monkeypatch):
     def half(where, *_, **__):
-        Path(where).write_bytes(b"PK half of a file")
+        where.write(b"PK half of a file")
         raise Stopped
 
     make = {"arrays": some_arrays, "table": some_table}[kind]
@@ -196,8 +198,8 @@ def test_other_settings_are_refused_with_the_old_and_the_new(tmp_path):
 @pytest.mark.parametrize(
     "other, told",
     [
-        (SETTINGS | {"people": 16}, "people was None, is 16"),
-        ({"scale": 2.0, "seed": 0}, "faces was ab12, is None"),
+        (SETTINGS | {"people": 16}, "people was nothing, is 16"),
+        ({"scale": 2.0, "seed": 0}, "faces was ab12, is nothing"),
         (SETTINGS | {"scale": 1.3}, "scale was 2.0, is 1.3"),
     ],
 )
@@ -205,6 +207,19 @@ def test_settings_that_came_or_went_are_refused_too(tmp_path, other, told):
     Parts(tmp_path, SETTINGS)
     with pytest.raises(UserError, match=told):
         Parts(tmp_path, other)
+
+
+def test_what_another_version_made_is_refused_and_named(tmp_path, monkeypatch):
+    Parts(tmp_path, SETTINGS).arrays("piece", some_arrays)
+    now = module.__version__
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "__version__", "99.0")
+        with pytest.raises(UserError, match=f"xaifake version was {now}, is 99.0.*another folder"):
+            Parts(tmp_path, SETTINGS)
+    assert_same(Parts(tmp_path, SETTINGS).arrays("piece", never), some_arrays())
+    (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))  # as older versions wrote it
+    with pytest.raises(UserError, match=f"xaifake version was nothing, is {now}"):
+        Parts(tmp_path, SETTINGS)
 
 
 # As a child process: the module by its file, since the package would load TensorFlow first.
@@ -227,8 +242,10 @@ def start(folder):
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def size(path):
-    return path.stat().st_size if path.exists() else 0
+def size_of_unfinished(path):
+    """Return how much of a file a process has written that was not killed a day ago."""
+    now = [p.stat() for p in path.parent.glob(f"{path.name}.*.unfinished")]
+    return max((s.st_size for s in now if time.time() - s.st_mtime < ABANDONED), default=0)
 
 
 def kill_while_it_writes(folder, path):
@@ -236,7 +253,7 @@ def kill_while_it_writes(folder, path):
     child = start(folder)
     try:
         limit = time.monotonic() + 300
-        while size(path) < 100_000:
+        while size_of_unfinished(path) < 100_000:
             assert child.poll() is None, child.stderr.read()
             assert time.monotonic() < limit, "it never came to write"
             time.sleep(0.002)
@@ -245,7 +262,10 @@ def kill_while_it_writes(folder, path):
         child.kill()
         child.communicate()
     assert child.returncode == -signal.SIGKILL
-    return size(path)
+    size = size_of_unfinished(path)
+    for leftover in path.parent.glob("*.unfinished"):
+        os.utime(leftover, (time.time() - ABANDONED - 60,) * 2)
+    return size
 
 
 def assert_whole(folder, names):
@@ -266,9 +286,8 @@ def test_what_is_there_is_whole_however_often_the_process_is_killed(tmp_path):
     arrays, table = (tmp_path / name for name in ("maps/large.npz", "large.parquet"))
     finished, written = ["seconds.jsonl", "settings.json", "small.npz"], set()
     for path in (arrays, table):
-        unfinished = path.with_name(f"unfinished_{path.name}")
         for _ in range(2):
-            assert kill_while_it_writes(tmp_path, unfinished) >= 100_000
+            assert kill_while_it_writes(tmp_path, path) >= 100_000
             assert_whole(tmp_path, finished)
             written.add((tmp_path / "small.npz").stat().st_mtime_ns)
         finished.append(str(path.relative_to(tmp_path)))

@@ -23,6 +23,7 @@ from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
 from xaifake.judge.sanity import randomisation_curve
 from xaifake.judge.verdict import TABLES, TWINLESS, Entry, judged_settings
+from xaifake.scales import SCALE
 
 LIME = Entry("lime", options=(("num_samples", 10),), dear=True)
 CHEAP = (Entry("gradient"), Entry("lrp.epsilon"))
@@ -56,7 +57,7 @@ def stop(*_, **__):
     raise Stopped
 
 
-def few_faces(folder=None, split=None, scale=1.3):
+def few_faces(folder=None, split=None, scale=SCALE):
     """Every fifth of the shipped faces, whatever the folder is called."""
     return load_faces(scale=scale)[::5]
 
@@ -356,7 +357,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been(whole, interr
     assert end.keys() == pieces(whole[0]).keys()
     for before in written:
         assert before.items() <= end.items(), "a finished piece was made again"
-    assert not list(out.rglob("unfinished_*"))
+    assert not list(out.rglob("*.unfinished"))
 
 
 def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
@@ -364,6 +365,11 @@ def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
     before = pieces(out)
     with pytest.raises(UserError, match="seed was 0, is 1.*another folder"):
         run(out, seed=1)
+    more = Entry("lime", options=(("num_samples", 20),), dear=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict, "ENTRIES", (*CHEAP, more))
+        with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
+            run(out)
     monkeypatch.setattr(verdict, "load_detector", lambda *_: quick_detector(1.3))
     with pytest.raises(UserError, match="weights was"):
         run(out)
@@ -381,7 +387,10 @@ def test_of_several_detectors_the_last_is_measured_in_all_ways(whole, quick, tmp
         last = table[table.scale == 2].reset_index(drop=True)
         alone = whole[1][name]
         pd.testing.assert_frame_equal(last, alone, check_dtype=False, check_categorical=False)
-    assert [case["scale"] for case in judged_settings(out)["detectors"]] == [1.3, 2.0]
+    record = judged_settings(out)
+    assert [case["scale"] for case in record["detectors"]] == [1.3, 2.0]
+    assert record["detectors"][0]["options"] == {"lime": {"num_samples": 10}}
+    assert record["versions"]["xaifake"] == xaifake.__version__
 
 
 def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tmp_path):

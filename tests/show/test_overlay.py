@@ -38,7 +38,7 @@ def test_frames_and_times_are_those_of_the_clip(two, tmp_path):
     times = [after.seconds(k) for k in range(len(after))]
     assert times == pytest.approx([before.seconds(k) for k in range(len(before))], abs=0.002)
     assert after.about["title"] == "Analysis by xaifake: two.mp4"
-    assert not list(tmp_path.glob("*.part*"))
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):

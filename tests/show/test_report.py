@@ -11,6 +11,7 @@ import av
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from scipy.special import expit
@@ -24,6 +25,7 @@ from xaifake.data.people import Person
 from xaifake.detector.reference import REASONS, learn_reference, load_reference
 from xaifake.errors import UserError
 from xaifake.judge.examination import agreement, share_of_evidence
+from xaifake.judge.parts import Parts
 from xaifake.judge.verdict import ENTRIES, Entry
 from xaifake.show import report as module
 from xaifake.show import wording
@@ -435,8 +437,39 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
 def test_pieces_of_another_run_make_way(clips, loaded, tmp_path):
     keep = tmp_path / "page.unfinished"
     module._kept(keep, {"digest": "another file"}).arrays("person_0/x", lambda: {"a": np.ones(1)})
+    assert len(list(keep.rglob("*.npz"))) == 1
     explained(clips / REAL, frames=1, keep=keep)
     assert not keep.exists()
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_that_was_there_keeps_what_is_in_it(clips, loaded, tmp_path):
+    """Even the results of another long computation, whose settings differ."""
+    Parts(tmp_path, {"scale": 2.0}).table("localisation", lambda: pd.DataFrame({"a": [1]}))
+    before = files(tmp_path)
+    explained(clips / REAL, frames=1, keep=tmp_path)
+    assert files(tmp_path) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(map(str, before))
+    (empty := tmp_path / "empty").mkdir()
+    explained(clips / REAL, frames=1, keep=empty)
+    assert empty.is_dir() and not list(empty.iterdir())
+
+
+def test_a_sub_folder_that_is_not_ours_is_refused_and_kept(tmp_path):
+    (tmp_path / module._KEPT).mkdir()
+    module._kept(tmp_path, {})  # empty, as a run leaves it that was killed at its start
+    module._drop(tmp_path)
+    for place in (tmp_path / module._KEPT / "theirs.txt", tmp_path / "a file"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("something")
+    before = files(tmp_path)
+    for keep in (tmp_path, tmp_path / "a file"):
+        with pytest.raises(UserError, match="not made by explain_video: give another folder"):
+            module._kept(keep, {})
+    assert files(tmp_path) == before
 
 
 def test_it_says_beforehand_how_long_it_takes(clips, loaded, capsys):

@@ -6,6 +6,7 @@ only; scores on them say nothing about DeepFakeDetection or about the world.
 """
 
 import hashlib
+import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,6 +20,9 @@ import pandas as pd
 from filelock import FileLock
 
 from xaifake.data import portraits
+from xaifake.data.dfd import read_catalogue
+from xaifake.data.folders import remove_abandoned, write_text
+from xaifake.data.footage import open_footage
 from xaifake.data.rendering import SCENES, Scene, VideoWriter
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
 from xaifake.errors import UserError
@@ -31,6 +35,8 @@ FAKE_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/c23/videos")
 MASK_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/masks/videos")
 RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
 MASK_CRF = 10
+SET = "set.json"
+ALIKE = 10  # grey levels: own first frames are 1.8 to 3.8 from the rendered one, others 26 to 66
 GENERATOR = ("portraits", "swaps", "rendering", "clips")
 # Measured on an x86 server: seconds of one core, and megabytes with the mask, for each clip.
 SECONDS_A_CLIP = 0.6
@@ -158,7 +164,8 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
     Parameters
     ----------
     out : str or path
-        Folder of the set. Holds ``clips.csv``, the table of `plan_clips`, and the videos.
+        Folder of the set. Holds ``clips.csv``, the table of `plan_clips`, ``set.json``, its size
+        and seed, and the videos.
     size : str
         As in `plan_clips`.
     seed : int
@@ -181,6 +188,7 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
     out.mkdir(parents=True, exist_ok=True)
     # Two chapters that run at the same time share the cache: the second waits for the first.
     with FileLock(out / "clips.lock"):
+        remove_abandoned(out)
         _write_table(plan, out, size, seed)
         _make_missing(plan, out, seed, workers or os.cpu_count() or 1, progress)
     return plan
@@ -229,9 +237,8 @@ def _write_table(plan, out, size, seed):
             f"{out} already holds another set of clips than size={size!r}, seed={seed}. "
             "Give an empty folder, or delete this one."
         )
-    partial = path.with_suffix(".partial")
-    partial.write_text(table)
-    partial.replace(path)
+    write_text(path, table)
+    write_text(out / SET, json.dumps({"size": size, "seed": seed}) + "\n")
 
 
 def clip_paths(row, out):
@@ -289,6 +296,60 @@ def make_scene(group, out, seed):
                 writers[0].write(frame)
                 if mask is not None:
                     writers[1].write(np.repeat(255 * mask[..., None].astype(np.uint8), 3, 2))
+
+
+def embedded_truth(path):
+    """Tell what is known of a file if it is one of the embedded clips.
+
+    A table ``clips.csv`` may lie beside any videos, and a name may be anybody's. So the first frame
+    is rendered again and compared: only what shows a portrait in its scene is one of the clips.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict
+        ``label`` (1 fake, 0 real) and ``parent`` (the path of a fake's real parent, which lies
+        under it pixel by pixel, or None); empty for any other file.
+    """
+    path = Path(path).absolute()
+    root = next((folder for folder in path.parents if (folder / "clips.csv").is_file()), None)
+    try:
+        catalogue = read_catalogue(root).set_index("path") if root else pd.DataFrame()
+    except UserError:
+        return {}
+    if str(path) not in catalogue.index:
+        return {}
+    row = catalogue.loc[str(path)]
+    if not _shows(path, row.target, row.scene, _seed_of(root)):
+        return {}
+    parent = catalogue.index[catalogue.video == row.parent]
+    return {"label": int(row.label), "parent": Path(parent[0]) if len(parent) else None}
+
+
+def _seed_of(root):
+    # Sets of older versions do not say; 0 is the seed of all that the book makes.
+    path = root / SET
+    return json.loads(path.read_text(encoding="utf-8"))["seed"] if path.is_file() else 0
+
+
+def _shows(path, person, scene, seed):
+    """Say whether a video begins with a scene of a portrait; a swap changes less than the scene."""
+    if scene not in SCENES or person not in portraits.read_portraits().index:
+        return False
+    rendered = Scene(person, scene, N_FRAMES, seed)
+    expected, _ = rendered.frame(0, rendered.portrait.images)
+    try:
+        shown = [frame.image for frame in open_footage(path).read([0])]
+    except UserError:
+        return False
+    return (
+        len(shown) == 1
+        and shown[0].shape == expected.shape
+        and np.abs(shown[0].astype(int) - expected).mean() < ALIKE
+    )
 
 
 def embedded_clips(size="small", seed=0):

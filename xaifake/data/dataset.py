@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # worker processes start faster without pandas
 from xaifake.data.faces import decode_image, decode_mask
 from xaifake.data.folders import as_folder, read_parquet
 from xaifake.errors import UserError
+from xaifake.scales import SCALE
 
 __all__ = [
     "Faces",
@@ -107,7 +108,7 @@ def read_manifest(folder):
     return table.astype(dict.fromkeys(BOX + SQUARE, "float64"))
 
 
-def load_faces(folder=None, split=None, scale=1.3):
+def load_faces(folder=None, split=None, scale=SCALE):
     """Load the accepted faces of one scale into memory.
 
     Parameters
@@ -145,7 +146,7 @@ def load_faces(folder=None, split=None, scale=1.3):
     return Faces(images, table.label.to_numpy(np.int64), masks, twins, table, float(scale))
 
 
-def read_encoded(folder=None, split=None, scale=1.3):
+def read_encoded(folder=None, split=None, scale=SCALE):
     """Read the accepted faces of one scale as JPEG bytes, for sets too large to hold decoded.
 
     Parameters are those of `load_faces`; `decode_image` turns one into an array.

@@ -93,32 +93,6 @@ def read_catalogue(folder):
     return catalogue
 
 
-def embedded_truth(path):
-    """Tell what is known of a file if it is one of the embedded clips.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    dict
-        ``label`` (1 fake, 0 real) and ``parent`` (the path of a fake's real parent, which lies
-        under it pixel by pixel, or None); empty for any other file.
-    """
-    path = Path(path).absolute()
-    roots = [folder for folder in path.parents if (folder / "clips.csv").is_file()]
-    try:
-        catalogue = read_catalogue(roots[0]).set_index("path") if roots else pd.DataFrame()
-    except UserError:
-        return {}
-    if str(path) not in catalogue.index:
-        return {}
-    row = catalogue.loc[str(path)]
-    parent = catalogue.index[catalogue.video == row.parent]
-    return {"label": int(row.label), "parent": Path(parent[0]) if len(parent) else None}
-
-
 def _compression(root):
     """Return the compression level to read: the first that all classes on disk have."""
     classes = [root / place for place in (REAL_FOLDER, FAKE_FOLDER) if (root / place).is_dir()]

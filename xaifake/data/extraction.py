@@ -27,10 +27,11 @@ from xaifake.data.faces import (
     encode_mask,
     face_square,
 )
-from xaifake.data.folders import as_folder, read_parquet, whole_file
+from xaifake.data.folders import as_folder, read_parquet, remove_abandoned, whole_file
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALES
 
 FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
 LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
@@ -59,7 +60,7 @@ class Unreadable(Exception):
 def extract_faces(
     catalogue,
     out,
-    scales=(1.3, 2.0),
+    scales=SCALES,
     frames_per_video=FRAMES_PER_VIDEO,
     twins=False,
     size=128,
@@ -194,8 +195,7 @@ def _claim(out, settings):
                 f"{out} was begun with {was}; now asked for: {now}. Ask for the same, or give "
                 "another folder."
             )
-    for leftover in out.rglob("*.unfinished"):
-        leftover.unlink(missing_ok=True)
+    remove_abandoned(out)
     with whole_file(path) as file:
         file.write((json.dumps(settings, indent=2) + "\n").encode())
 

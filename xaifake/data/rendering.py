@@ -4,6 +4,7 @@ Real clips and fakes go through this same code with the same draws (chapter 01_d
 and its real twin differ only in the two photographs that they start from.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from xaifake.data import portraits
+from xaifake.data.folders import whole_path
 from xaifake.data.swaps import displacement_field
 
 FRAME_SIZE = 360
@@ -269,9 +271,10 @@ class VideoWriter:
     """
 
     def __init__(self, path, crf, size=(FRAME_SIZE, FRAME_SIZE), title=None):
-        self.path = path
-        self._partial = path.with_name(path.name + ".partial")
-        self._container = av.open(str(self._partial), "w", format="mp4")
+        self._closing = ExitStack()
+        unfinished = self._closing.enter_context(whole_path(path))
+        self._container = self._closing.enter_context(av.open(str(unfinished), "w", format="mp4"))
+        self._closing.push(self._flush)
         if title is not None:
             self._container.metadata["title"] = title
         self._stream = self._container.add_stream("libx264", rate=FRAME_RATE)
@@ -293,11 +296,9 @@ class VideoWriter:
     def __enter__(self):
         return self
 
-    def __exit__(self, failure, *_):
+    def _flush(self, failure, *_):
         if failure is None:
             self._container.mux(self._stream.encode())
-        self._container.close()
-        if failure is None:
-            self._partial.replace(self.path)
-        else:
-            self._partial.unlink()
+
+    def __exit__(self, *failure):
+        return self._closing.__exit__(*failure)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import sys
 import threading
@@ -15,7 +14,9 @@ import pandas as pd
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
+from xaifake import __version__
 from xaifake.data.dataset import read_encoded
+from xaifake.data.folders import remove_abandoned, write_text
 from xaifake.detector.batches import (
     RECALIBRATION,
     VALIDATION,
@@ -34,6 +35,7 @@ from xaifake.detector.xception import (
 )
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 
 SIZE = 128
 PATCH_SIZE = 80
@@ -46,7 +48,7 @@ RECALIBRATION_IMAGES = 2000
 def train(
     faces,
     out,
-    scale=1.3,
+    scale=SCALE,
     epochs=20,
     images_per_epoch=2000,
     patch_epochs=0,
@@ -170,9 +172,10 @@ def _check_settings(settings):
 def _claim_folder(out, settings):
     """Write the settings into a new folder, or compare them with those of the run that is there."""
     path = out / "settings.json"
+    remove_abandoned(out)
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
-        _write_text(path, json.dumps(settings, indent=2))
+        write_text(path, json.dumps(settings, indent=2))
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     if before == settings:
@@ -186,12 +189,6 @@ def _claim_folder(out, settings):
         f"{out} holds a run with other settings ({'; '.join(differences)}): give the same "
         "settings to go on with it, or another folder to start anew."
     )
-
-
-def _write_text(path, text):
-    temporary = Path(f"{path}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _read(folder, split, scale):
@@ -425,7 +422,7 @@ class _Run:
         if self.devices.host == 0:
             tensors = {key: np.asarray(one.numpy()) for key, one in self._state().items()}
             write_tensors(tensors, self.checkpoint, {"log": json.dumps(self.log)})
-            _write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
+            write_text(self.out / "log.csv", pd.DataFrame(self.log).to_csv(index=False))
         self.devices.wait()
 
     def finish(self, card_path):
@@ -443,7 +440,7 @@ class _Run:
             # One entry only: safetensors writes several in random order.
             stamp = {"settings": json.dumps(self.settings)}
             save_weights(self.scored, self.out / "weights.safetensors", stamp)
-            _write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
+            write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
             self.checkpoint.unlink()
         self.devices.wait()
 
@@ -472,6 +469,7 @@ class _Run:
             "batch_norm_statistics": kept,
             "log": self.log,
             "versions": {
+                "xaifake": __version__,
                 "python": platform.python_version(),
                 "keras": keras.__version__,
                 "backend": keras.backend.backend(),

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +10,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from xaifake.data.folders import whole_file
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE, SCALES
 
-SCALES = (1.3, 2.0)
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "weights"
 SMALLEST_SIZE = 71
+_PROBABILITIES = ("sigmoid", "softmax", "hard_sigmoid", "hardsigmoid")
+# Layers at the end of a model that leave the logit what it is.
+_NEUTRAL = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
 
 
 def build_xception(size=128, momentum=0.9, precision="float32", seed=0):
@@ -105,13 +108,58 @@ def preprocess(images):
     return np.asarray(images, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
+def check_detector(model):
+    """Refuse a model that does not answer with one logit for each picture.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Raises
+    ------
+    UserError
+        If its output is not of shape (N, 1), or is a probability.
+    """
+    if (ending := _ending(model)) in _PROBABILITIES:
+        raise UserError(
+            f"The detector ends in {ending}, and its answer is a probability where a logit, above "
+            "0 for fake, is asked for: give xaifake.explainers.graph.without_head(model), which "
+            "ends before it."
+        )
+    if model.output_shape != (None, 1):
+        raise UserError(
+            f"The detector's output has the shape {model.output_shape}, and a detector has one "
+            "logit, (None, 1), above 0 for fake: end yours in keras.layers.Dense(1). Two logits x "
+            "= model.outputs[0], real and fake, become one by keras.Model(model.inputs[0], "
+            "x[:, 1:] - x[:, :1])."
+        )
+
+
+def _ending(model):
+    """Return the name of the last activation, or of the last layer where it has none."""
+    tensor = model.outputs[0]
+    while True:
+        layer, call, _ = tensor._keras_history
+        if isinstance(layer, keras.Model):
+            tensor = layer.outputs[0]
+            continue
+        activation = getattr(layer, "activation", None)
+        name = getattr(activation, "__name__", type(layer).__name__).lower()
+        passes = isinstance(layer, _NEUTRAL) or (
+            name == "linear" and isinstance(layer, keras.layers.Activation)
+        )
+        if not passes:
+            return name
+        tensor = layer._inbound_nodes[call].input_tensors[0]
+
+
 def predict_logits(model, images, batch_size=32, progress=False):
     """Return the detector's logit for each picture.
 
     Parameters
     ----------
     model : keras.Model
-        A detector with one logit, such as `build_xception` makes.
+        A detector with one logit, for values from -1 to 1, such as `build_xception` makes.
     images : numpy.ndarray of uint8, (N, H, W, 3)
         RGB pictures of the model's size.
     batch_size : int
@@ -127,8 +175,10 @@ def predict_logits(model, images, batch_size=32, progress=False):
     Raises
     ------
     UserError
-        If the pictures' shape does not fit the model.
+        If the model does not answer with one logit, see `check_detector`, or the pictures' shape
+        does not fit it.
     """
+    check_detector(model)
     images = np.asarray(images)
     expected = model.input_shape[1:]
     if images.shape[1:] != expected:
@@ -150,10 +200,10 @@ def predict_logits(model, images, batch_size=32, progress=False):
 def save_weights(model, path, metadata=None):
     """Store a model's weights as safetensors, a format that cannot run code on loading.
 
-    Kernels are stored as float16; the vectors (biases, and batch norm's scale, shift, mean and
-    variance, whose range float16 does not cover) as float32. The order of `model.weights` is in
-    the names ("000/block1_conv1/kernel"), because Keras numbers unnamed layers anew for each
-    model. The file appears whole or not at all.
+    Kernels are stored as float16, whose largest number is 65504; the vectors (biases, and batch
+    norm's scale, shift, mean and variance, whose range float16 does not cover) as float32. The
+    order of `model.weights` is in the names ("000/block1_conv1/kernel"), because Keras numbers
+    unnamed layers anew for each model. The file appears whole or not at all.
 
     Parameters
     ----------
@@ -163,20 +213,33 @@ def save_weights(model, path, metadata=None):
         The file to write.
     metadata : dict of str to str, optional
         Stored in the file's header.
+
+    Raises
+    ------
+    UserError
+        If a kernel has values that float16 cannot hold.
     """
     tensors = {}
     for number, weight in enumerate(model.weights):
         value = np.asarray(weight.numpy())
         dtype = np.float16 if value.ndim > 1 else np.float32
-        tensors[f"{number:03d}/{weight.path}"] = value.astype(dtype)
+        with np.errstate(over="ignore"):
+            stored = tensors[f"{number:03d}/{weight.path}"] = value.astype(dtype)
+        if np.isinf(stored).any():
+            raise UserError(
+                f"The weights {weight.path} reach {np.abs(value).max():.4g}, and kernels are "
+                f"stored as float16, up to {np.finfo(np.float16).max:.0f}: keep such a network by "
+                "model.save_weights of Keras, or train it again with a lower learning rate."
+            )
     write_tensors(tensors, path, metadata)
 
 
 def write_tensors(tensors, path, metadata=None):
     """Write a dict of arrays as safetensors; the file appears whole or not at all."""
-    temporary = Path(f"{path}.part")
-    temporary.write_bytes(save(tensors, metadata=metadata))
-    os.replace(temporary, path)
+    # A transposed array would be written in the order of its memory, and read back scrambled.
+    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    with whole_file(Path(path)) as file:
+        file.write(save(tensors, metadata=metadata))
 
 
 def load_weights(model, path):
@@ -204,7 +267,7 @@ def load_weights(model, path):
         raise UserError(f"No weights at {path}: give a file that save_weights wrote.")
     try:
         with safe_open(path, framework="numpy") as file:
-            values = [file.get_tensor(key) for key in sorted(file.keys())]
+            values = [file.get_tensor(key) for key in sorted(file.keys(), key=_in_order)]
     except SafetensorError as error:
         raise UserError(f"{path} cannot be read as safetensors ({error}).") from error
     found = [value.shape for value in values]
@@ -220,7 +283,13 @@ def load_weights(model, path):
     return model
 
 
-def load_detector(scale=1.3, weights=None):
+def _in_order(key):
+    """Sort by number, then name: beyond 999 arrays the numbers have four digits."""
+    number = key.partition("/")[0]
+    return int(number) if number.isdecimal() else -1, key
+
+
+def load_detector(scale=SCALE, weights=None):
     """Build Xception with the shipped weights for one scale of the face's square, or your own.
 
     Parameters
@@ -243,7 +312,7 @@ def load_detector(scale=1.3, weights=None):
     return load_weights(build_xception(), weights or _shipped(scale, "safetensors"))
 
 
-def detector_card(scale=1.3):
+def detector_card(scale=SCALE):
     """Return how the shipped detector of one scale was trained and what it scores.
 
     Parameters

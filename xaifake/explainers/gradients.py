@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from xaifake.errors import UserError
 from xaifake.explainers.compiled import answers
-from xaifake.explainers.graph import RELUS, find_layer, nodes
+from xaifake.explainers.graph import RELUS, find_layer, nodes, parts_of, same_parts
 from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
@@ -139,13 +139,15 @@ def guided_backprop(question, batch_size=32, progress=True):
 
 def _guided_copy(model):
     """Return a copy of the model whose ReLUs pass only positive gradients."""
-    if model not in _guided:
+    parts, copy = _guided.get(model, ([], None))
+    if not same_parts(parts, parts_of(model)):
         _check_relus(model)
         # Without the model's loss and metrics, which a clone would have to rebuild.
         bare = keras.Model(model.inputs[0], model.outputs[0])
-        _guided[model] = keras.models.clone_model(bare, clone_function=_guided_layer)
-    _guided[model].set_weights(model.get_weights())
-    return _guided[model]
+        copy = keras.models.clone_model(bare, clone_function=_guided_layer)
+        _guided[model] = parts_of(model), copy
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _check_relus(model):

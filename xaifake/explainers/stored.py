@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xaifake.detector.xception import SCALES
+from xaifake.data.folders import whole_file
 from xaifake.errors import UserError
+from xaifake.scales import SCALE, SCALES
 
 GRIDS = Path(__file__).parents[1] / "assets" / "grids"
 BENCHMARKS = GRIDS.with_name("benchmarks")
@@ -38,7 +39,7 @@ class RuleGrid:
     own: dict
 
 
-def rule_grid(scale=2.0):
+def rule_grid(scale=SCALE):
     """Return the stored maps of the shipped detector of one scale.
 
     Parameters
@@ -86,17 +87,16 @@ def write_rule_grid(grid, scale):
     """Store maps as float16 of their largest value; see `rule_grid`."""
     GRIDS.mkdir(parents=True, exist_ok=True)
     path = GRIDS / f"rules_{scale:.1f}.npz"
-    temporary = path.with_suffix(".unfinished.npz")
-    np.savez_compressed(
-        temporary,
-        **_pack(grid.heatmaps, ""),
-        **_pack(grid.own, "own_"),
-        videos=[video for video, _ in grid.faces],
-        frames=[frame for _, frame in grid.faces],
-        refused=np.array(list(grid.refused), dtype=str),
-        reasons=np.array(list(grid.refused.values()), dtype=str),
-    )
-    temporary.replace(path)
+    with whole_file(path) as file:
+        np.savez_compressed(
+            file,
+            **_pack(grid.heatmaps, ""),
+            **_pack(grid.own, "own_"),
+            videos=[video for video, _ in grid.faces],
+            frames=[frame for _, frame in grid.faces],
+            refused=np.array(list(grid.refused), dtype=str),
+            reasons=np.array(list(grid.refused.values()), dtype=str),
+        )
 
 
 def rule_agreement():

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from xaifake.data import load_faces
+from xaifake.data.folders import write_text
 from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
 from xaifake.judge.parts import Parts
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 
 PIECE = 64  # faces
 _KEPT = ("video", "frame", "label", "target", "source", "scene")
@@ -20,7 +22,7 @@ _KEPT = ("video", "frame", "label", "target", "source", "scene")
 def write_maps(
     out,
     method,
-    scale=2.0,
+    scale=SCALE,
     faces=None,
     split="test",
     weights=None,
@@ -91,7 +93,7 @@ def write_maps(
     table = chosen.table[list(_KEPT)].assign(
         logit=predict_logits(model, chosen.images), piece=number // PIECE, row=number % PIECE
     )
-    table.to_csv(Path(out) / "faces.csv", index=False)
+    write_text(Path(out) / "faces.csv", table.to_csv(index=False))
     return table
 
 

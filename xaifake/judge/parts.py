@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xaifake import __version__
+from xaifake.data.folders import remove_abandoned, whole_file, write_text
 from xaifake.errors import UserError
 
 
@@ -18,24 +20,25 @@ class Parts:
     folder : str or Path
         Made if it is not there.
     settings : dict
-        Of plain values: what the pieces depend on.
+        Of plain values: what the pieces depend on, beside the version of this package.
 
     Raises
     ------
     UserError
-        If the folder holds pieces that were made with other settings.
+        If the folder holds pieces that were made with other settings or by another version.
     """
 
     def __init__(self, folder, settings):
         self.folder = Path(folder)
         path = self.folder / "settings.json"
+        settings = {"xaifake version": __version__, **settings}
         settings = json.loads(json.dumps(settings))  # as they will be read
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             different = [k for k in settings.keys() | before if settings.get(k) != before.get(k)]
             if different:
                 told = "; ".join(
-                    f"{key} was {before.get(key)}, is {settings.get(key)}"
+                    f"{key} was {before.get(key, 'nothing')}, is {settings.get(key, 'nothing')}"
                     for key in sorted(different)
                 )
                 raise UserError(
@@ -44,13 +47,14 @@ class Parts:
                 )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(path, lambda p: p.write_text(json.dumps(settings, indent=1) + "\n"))
+            write_text(path, json.dumps(settings, indent=1) + "\n")
+        remove_abandoned(self.folder)
 
     def arrays(self, name, make):
         """Return the arrays of a piece, a dict; `make` is called if it is not finished yet."""
         path = self.folder / f"{name}.npz"
         if not path.exists():
-            self._make(path, name, make, lambda made, p: np.savez_compressed(p, **made))
+            self._make(path, name, make, lambda made, f: np.savez_compressed(f, **made))
         with np.load(path) as stored:
             return dict(stored)
 
@@ -58,7 +62,7 @@ class Parts:
         """Return the table of a piece; `make` is called if it is not finished yet."""
         path = self.folder / f"{name}.parquet"
         if not path.exists():
-            self._make(path, name, make, lambda made, p: made.to_parquet(p, index=False))
+            self._make(path, name, make, lambda made, f: made.to_parquet(f, index=False))
         return pd.read_parquet(path)
 
     def seconds(self):
@@ -71,14 +75,8 @@ class Parts:
         start = time.perf_counter()
         made = make()
         seconds = round(time.perf_counter() - start, 2)
-        self._write(path, lambda temporary: write(made, temporary))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            write(made, file)
         with open(self.folder / "seconds.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"piece": name, "seconds": seconds}) + "\n")
-
-    @staticmethod
-    def _write(path, write):
-        # Whole or not at all: a name of its own until it is finished.
-        temporary = path.with_name(f"unfinished_{path.name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.replace(path)

@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from xaifake import __version__
 from xaifake.data import load_faces
+from xaifake.data.folders import whole_file, write_text
 from xaifake.detector.evaluation import sample_found_fakes
-from xaifake.detector.xception import SCALES, load_detector, predict_logits
+from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers import innvestigate
 from xaifake.explainers.api import explain, methods
@@ -30,6 +32,7 @@ from xaifake.judge.parts import Parts
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALES
 
 STORED = Path(__file__).parents[1] / "assets" / "judge"
 FOUND = 200
@@ -169,7 +172,8 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
         for name in names
     }
     for name, table in tables.items():
-        table.to_parquet(Path(out) / f"{name}.parquet", index=False)
+        with whole_file(Path(out) / f"{name}.parquet") as file:
+            table.to_parquet(file, index=False)
     _write_settings(Path(out), cases, versions)
     return tables
 
@@ -201,9 +205,9 @@ def _write_settings(out, cases, versions):
     record = {
         "detectors": [case.settings for case in cases],
         "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
-        "versions": versions,
+        "versions": {"xaifake": __version__, **versions},
     }
-    (out / "settings.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "settings.json", json.dumps(record, indent=1) + "\n")
 
 
 def judged(name, folder=None):
@@ -282,6 +286,7 @@ class _Case:
             "found": len(self.found),
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
+            "options": {entry.name: dict(entry.options) for entry in ENTRIES if entry.options},
         }
         self.parts = Parts(out / "parts" / f"{scale}x", self.settings)
 

@@ -6,6 +6,7 @@ text that comes from the video's name or header is escaped by the template.
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -20,8 +21,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import expit
 
-from xaifake.data.dfd import embedded_truth
+from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
+from xaifake.data.folders import write_text
 from xaifake.data.footage import Footage, open_footage
 from xaifake.data.people import Person, find_people
 from xaifake.detector.reference import Reference, check_faces, doubts, reference_for
@@ -42,9 +44,12 @@ from xaifake.judge.examination import (
 from xaifake.judge.maps import fingerprint
 from xaifake.judge.parts import Parts
 from xaifake.progress import progress_bar
+from xaifake.scales import SCALE
 from xaifake.show import wording
 from xaifake.show.pictures import heatmap_png, marked_jpeg, score_chart
 
+_KEPT = "explain_video"  # the sub-folder of `keep` that is ours
+_MARK = "made_by_explain_video.json"  # what it holds from the first: only what has it is deleted
 TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 FRAMES = 32
 PICTURES = 3  # of a person, that are explained
@@ -172,10 +177,7 @@ class Report:
 
     def write(self, out, day=None):
         """Write the page; it appears whole or not at all."""
-        out = Path(out)
-        unfinished = out.with_name(f"{out.name}.part")
-        unfinished.write_text(self.html(day), encoding="utf-8")
-        unfinished.replace(out)
+        write_text(out, self.html(day))
 
     @cached_property
     def _trust(self):
@@ -189,7 +191,7 @@ def explain_video(
     path,
     methods=METHODS,
     frames=FRAMES,
-    scale=2.0,
+    scale=SCALE,
     weights=None,
     faces=None,
     parent=None,
@@ -218,7 +220,8 @@ def explain_video(
         The real video that the footage was made from, frame by frame in register. The embedded
         clips' own is found without it.
     keep : str or Path, optional
-        Folder in which finished maps are kept until the end, so that a second call goes on.
+        Folder in which finished maps are kept until the end, so that a second call goes on. They
+        lie in a sub-folder of their own; nothing else in the folder is touched.
     model : keras.Model, optional
         A detector of your own, instead of Xception with `weights`: functional, with one logit, for
         values from -1 to 1. Give `faces` that were cut for its size.
@@ -232,7 +235,8 @@ def explain_video(
     Raises
     ------
     UserError
-        If there is nothing to see, a method is unknown, or the parent is not in register.
+        If there is nothing to see, a method is unknown, the parent is not in register, or the
+        sub-folder of `keep` is there and was not made by this function.
     """
     entries = find_entries(methods)
     if frames < 1:
@@ -262,11 +266,15 @@ def explain_video(
     truth = embedded_truth(footage.path)
     if parent is not None:
         truth = {"label": None, **truth, "parent": Path(parent)}
-    kept = None if keep is None else _kept(keep, {**settings, "digest": digest, "frames": numbers})
+    kept = (
+        None
+        if keep is None
+        else _kept(Path(keep), {**settings, "digest": digest, "frames": numbers})
+    )
     report = Report(footage, digest, len(read), verdicts, reference, truth, settings, detector)
     _examine(report, entries, kept, pass_seconds, progress)
     if kept is not None:
-        shutil.rmtree(keep)
+        _drop(Path(keep))
     return report
 
 
@@ -385,13 +393,38 @@ def _one_person(entries, pass_seconds, numbers):
     return _START_SECONDS + _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
 
 
-def _kept(folder, settings):
+def _kept(keep, settings):
     """Return the pieces of a run that was stopped; those of another run make way."""
+    _claim(keep)
     try:
-        return Parts(folder, settings)
+        return Parts(keep / _KEPT, settings)
     except UserError:
-        shutil.rmtree(folder)
-        return Parts(folder, settings)
+        shutil.rmtree(keep / _KEPT)
+        _claim(keep)
+        return Parts(keep / _KEPT, settings)
+
+
+def _claim(keep):
+    """Make our sub-folder of a folder and mark it, or refuse one that is not ours."""
+    own = keep / _KEPT
+    if (own / _MARK).is_file():
+        return
+    if keep.is_file() or own.is_file() or (own.is_dir() and any(own.iterdir())):
+        raise UserError(
+            f"Finished maps are to be kept in {own}, and what is there was not made by "
+            "explain_video: give another folder for keep."
+        )
+    made_keep = not keep.exists()
+    own.mkdir(parents=True, exist_ok=True)
+    write_text(own / _MARK, json.dumps({"made_keep": made_keep}))
+
+
+def _drop(keep):
+    """Remove what `_claim` made: our sub-folder, and the one around it if nothing else is there."""
+    made_keep = json.loads((keep / _KEPT / _MARK).read_text(encoding="utf-8"))["made_keep"]
+    shutil.rmtree(keep / _KEPT)
+    if made_keep and not any(keep.iterdir()):
+        keep.rmdir()
 
 
 def _digest(path):

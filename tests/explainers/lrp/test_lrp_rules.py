@@ -1,6 +1,7 @@
 """Each rule on each layer gives the relevance of its formula on an explicit matrix."""
 
-from dataclasses import dataclass
+import tracemalloc
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import SimpleNamespace
 
@@ -185,6 +186,24 @@ def test_a_rule_on_a_layer_is_its_formula_on_the_matrix(kind, name, bias):
     expected, of_bias = formula(this.matrix, x, relevance)
     assert_close(part, expected, 1e-10)
     assert_close(spent.get("bias", np.zeros((2, 1))).sum(-1), of_bias.sum(-1), 1e-10)
+
+
+@every_rule
+def test_only_the_flat_rule_makes_patterns(name):
+    layer, kernel = layers.Dense(500, use_bias=False), np.full((1000, 500), 2.0)
+    layer.build((None, 1000))
+    tracemalloc.start()
+    linear = linear_layer(SimpleNamespace(name="layer", layer=layer), [kernel])
+    described = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert described < kernel.nbytes / 50
+    rule, asked = RULES_AND_FORMULAS[name][0], []
+    noting = replace(linear, make_patterns=lambda: asked.append(1) or linear.make_patterns())
+    prepared = rule.prepare(noting, signed=True)
+    assert bool(asked) == isinstance(rule, Flat)
+    if asked:
+        assert [shares.shape for shares in prepared["shares"]] == [kernel.shape]
+        assert (prepared["shares"][0] == 1).all()
 
 
 @every_rule

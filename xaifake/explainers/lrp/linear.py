@@ -14,6 +14,7 @@ needs of W it needs of the product:
   convolutions, and W itself, of 176 million weights in Xception, is never made.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -104,16 +105,24 @@ class Linear:
         Applied one after the other.
     kernels : list of numpy.ndarray
         One for each factor.
-    patterns : list of numpy.ndarray
-        1 where an input is connected to an output, else 0, shaped like `kernels`.
     bias : numpy.ndarray or None, (outputs,)
+    make_patterns : callable
+        Without arguments, to `patterns`.
     """
 
     name: str
     factors: list
     kernels: list
-    patterns: list
     bias: np.ndarray | None
+    make_patterns: Callable
+
+    @property
+    def patterns(self):
+        """1 where an input is connected to an output, else 0, a list of arrays like `kernels`.
+
+        Made when asked for: they are as large as the kernels, and one rule alone needs them.
+        """
+        return self.make_patterns()
 
     def negated(self):
         """Return the layer whose sums are the negated ones."""
@@ -264,29 +273,35 @@ def linear_layer(node, weights):
     layer = node.layer
     if isinstance(layer, BatchNorm):
         scale, shift = (x.astype(weights[-1].dtype) for x in scale_and_shift(layer, weights))
-        return Linear(node.name, [Scale()], [scale], [np.ones_like(scale)], shift)
+        return Linear(node.name, [Scale()], [scale], shift, lambda: [np.ones_like(scale)])
     bias = weights[-1] if layer.use_bias else None
-    kernels = weights[: len(weights) - (bias is not None)]
-    patterns = [np.ones_like(kernel) for kernel in kernels]
+    given = weights[: len(weights) - (bias is not None)]
+    factors, kernels = _factors(layer, given)
+    alike = [(kernel.shape, kernel.dtype) for kernel in given]
+    return Linear(
+        node.name, factors, kernels, bias, lambda: _factors(layer, [np.ones(*a) for a in alike])[1]
+    )
+
+
+def _factors(layer, kernels):
+    """Return the factors of a layer, and for each its kernel, from the layer's own kernels."""
     if isinstance(layer, L.Dense):
-        return Linear(node.name, [Matrix()], kernels, patterns, bias)
+        return [Matrix()], kernels
     strides, padding = tuple(layer.strides), layer.padding.upper()
-    kernels, patterns = ([_dilate(k, layer) for k in ks] for ks in (kernels, patterns))
+    kernels = [_dilate(kernel, layer) for kernel in kernels]
     if isinstance(layer, L.DepthwiseConv2D):
-        return Linear(node.name, [Depthwise(strides, padding)], kernels, patterns, bias)
+        return [Depthwise(strides, padding)], kernels
     if isinstance(layer, L.SeparableConv2D) and layer.depth_multiplier == 1:
-        factors = [Depthwise(strides, padding), Matrix()]
-        kernels, patterns = ([depth, point[0, 0]] for depth, point in (kernels, patterns))
-        return Linear(node.name, factors, kernels, patterns, bias)
+        depth, point = kernels
+        return [Depthwise(strides, padding), Matrix()], [depth, point[0, 0]]
     if isinstance(layer, L.SeparableConv2D):
         # A weight is a sum of products here, and its sign is known only when it is made.
-        kernels, patterns = ([_multiply(*ks)] for ks in (kernels, patterns))
+        kernels = [_multiply(*kernels)]
     else:
-        kernels, patterns = ([_ungroup(k, layer.groups) for k in ks] for ks in (kernels, patterns))
+        kernels = [_ungroup(kernel, layer.groups) for kernel in kernels]
     if kernels[0].shape[:2] == strides == (1, 1):
-        kernels, patterns = ([k[0, 0] for k in ks] for ks in (kernels, patterns))
-        return Linear(node.name, [Matrix()], kernels, patterns, bias)
-    return Linear(node.name, [Convolution(strides, padding)], kernels, patterns, bias)
+        return [Matrix()], [kernels[0][0, 0]]
+    return [Convolution(strides, padding)], kernels
 
 
 def _multiply(depthwise, pointwise):

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from xaifake.errors import UserError
+from xaifake.explainers.graph import parts_of, same_parts
 from xaifake.explainers.lrp.canonise import Folding
 from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
 from xaifake.explainers.lrp.rules import (
@@ -254,6 +255,7 @@ class _Known:
 
     def __init__(self, model):
         check_layers(model)
+        self._parts = parts_of(model)
         folding = Folding(model)
         self._gone = folding.gone
         self._given = model.get_weights()
@@ -262,7 +264,9 @@ class _Known:
         self._networks = OrderedDict()
 
     def fits(self, model):
-        """Bring the weights up to date; return False if the model folds in another way now."""
+        """Bring the weights up to date; return False if the model is built or folded otherwise."""
+        if not same_parts(self._parts, parts_of(model)):
+            return False
         given = model.get_weights()
         if all(map(np.array_equal, given, self._given)):
             return True
