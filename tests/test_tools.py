@@ -263,7 +263,7 @@ def test_chapters_that_run_innvestigate_install_it_on_colab():
 
 
 def test_noting_what_a_chapter_uses_leaves_it_no_names_and_misses_nothing(folder):
-    source = "print([n for n in dir() if not n.startswith('_')])\nfrom xaifake.errors import UserError"
+    source = "print([n for n in dir() if not n.startswith('_')])\nimport xaifake.errors"
     chapters.write(notebook(("seed = 0", ["parameters"]), (source, [])), folder / "01_first.ipynb")
     copy = run_chapters.run_chapter(folder / "01_first.ipynb", {}, folder / "out")
     (printed,) = chapters.read(copy).cells[-1].outputs
