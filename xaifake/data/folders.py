@@ -7,8 +7,6 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from xaifake.errors import UserError
 
 ABANDONED = 24 * 60 * 60  # seconds without a write, after which an unfinished file is nobody's
@@ -101,5 +99,7 @@ def remove_abandoned(folder):
 
 def read_parquet(path, columns=None):
     """Read a Parquet file of a folder of `as_folder`, as a `pyarrow.Table`."""
+    import pyarrow.parquet as pq  # who writes weights reads no tables
+
     with path.open("rb") as file:
         return pq.read_table(file, columns=columns)
