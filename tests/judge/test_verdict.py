@@ -159,7 +159,7 @@ def test_the_settings_are_written_too(shipped):
     (case,) = settings["detectors"]
     assert (case["scale"], case["seed"], case["found"], case["sample"]) == (2.0, 0, 6, 4)
     stored = json.loads((out / "parts" / "2.0x" / "settings.json").read_text())
-    assert stored == case
+    assert stored == {"xaifake version": xaifake.__version__, **case}
     lines = (out / "parts" / "2.0x" / "seconds.jsonl").read_text().splitlines()
     seconds = sum(json.loads(line)["seconds"] for line in lines)
     assert settings["minutes"] == pytest.approx(seconds / 60, abs=0.05)

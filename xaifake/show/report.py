@@ -396,12 +396,12 @@ def _one_person(entries, pass_seconds, numbers):
 def _kept(keep, settings):
     """Return the pieces of a run that was stopped; those of another run make way."""
     _claim(keep)
+    pieces = keep / _KEPT / "pieces"
     try:
-        return Parts(keep / _KEPT, settings)
+        return Parts(pieces, settings)
     except UserError:
-        shutil.rmtree(keep / _KEPT)
-        _claim(keep)
-        return Parts(keep / _KEPT, settings)
+        shutil.rmtree(pieces)
+        return Parts(pieces, settings)
 
 
 def _claim(keep):
