@@ -436,7 +436,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
 
 def test_pieces_of_another_run_make_way(clips, loaded, tmp_path):
     keep = tmp_path / "page.unfinished"
-    module._kept(keep, {"digest": "another file"}).arrays("person_0/x", lambda: {"a": np.ones(1)})
+    other = module._kept(module._claim(keep), {"digest": "another file"})
+    other.arrays("person_0/x", lambda: {"a": np.ones(1)})
     assert len(list(keep.rglob("*.npz"))) == 1
     explained(clips / REAL, frames=1, keep=keep)
     assert not keep.exists()
@@ -460,15 +461,16 @@ def test_a_folder_that_was_there_keeps_what_is_in_it(clips, loaded, tmp_path):
 
 def test_a_sub_folder_that_is_not_ours_is_refused_and_kept(tmp_path):
     (tmp_path / module._KEPT).mkdir()
-    module._kept(tmp_path, {})  # empty, as a run leaves it that was killed at its start
-    module._drop(tmp_path)
+    own = module._claim(tmp_path)  # empty, as a run leaves it that was killed at its start
+    module._kept(own, {})
+    module._drop(own)
     for place in (tmp_path / module._KEPT / "theirs.txt", tmp_path / "a file"):
         place.parent.mkdir(exist_ok=True)
         place.write_text("something")
     before = files(tmp_path)
     for keep in (tmp_path, tmp_path / "a file"):
         with pytest.raises(UserError, match="not made by explain_video: give another folder"):
-            module._kept(keep, {})
+            module._claim(keep)
     assert files(tmp_path) == before
 
 

@@ -337,14 +337,14 @@ def _seed_of(root):
 
 def _shows(path, person, scene, seed):
     """Say whether a video begins with a scene of a portrait; a swap changes less than the scene."""
-    if scene not in SCENES or person not in portraits.read_portraits().index:
+    if scene not in SCENES:
         return False
-    rendered = Scene(person, scene, N_FRAMES, seed)
-    expected, _ = rendered.frame(0, rendered.portrait.images)
     try:
+        rendered = Scene(person, scene, N_FRAMES, seed)
         shown = [frame.image for frame in open_footage(path).read([0])]
-    except UserError:
+    except UserError:  # no such portrait, or no such file
         return False
+    expected, _ = rendered.frame(0, rendered.portrait.images)
     return (
         len(shown) == 1
         and shown[0].shape == expected.shape

@@ -242,13 +242,14 @@ def explain_video(
     if frames < 1:
         raise UserError(f"frames={frames}: give the number of frames to look at, at least 1.")
     footage = open_footage(path)
+    own = None if keep is None else _claim(Path(keep))
     say = print if progress else _say_nothing
-    own = weights if model is None else model
+    given = weights if model is None else model
     detector = load_detector(scale, weights) if model is None else model
     numbers = footage.spread(frames)
     pass_seconds = _time_a_pass(detector)
     say(wording.estimate(len(numbers), len(entries), _one_person(entries, pass_seconds, numbers)))
-    reference = reference_for(detector, scale, own, faces, progress)
+    reference = reference_for(detector, scale, given, faces, progress)
     read = []
     looking = progress_bar(
         footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
@@ -259,22 +260,18 @@ def explain_video(
     settings = {
         "scale": float(scale),
         "methods": [entry.name for entry in entries],
-        "weights": None if own is None else getattr(own, "name", None) or Path(own).name,
+        "weights": None if given is None else getattr(given, "name", None) or Path(given).name,
         "faces": None if faces is None else Path(faces).name,
         "fingerprint": fingerprint(detector.get_weights()),
     }
     truth = embedded_truth(footage.path)
     if parent is not None:
         truth = {"label": None, **truth, "parent": Path(parent)}
-    kept = (
-        None
-        if keep is None
-        else _kept(Path(keep), {**settings, "digest": digest, "frames": numbers})
-    )
+    kept = own and _kept(own, {**settings, "digest": digest, "frames": numbers})
     report = Report(footage, digest, len(read), verdicts, reference, truth, settings, detector)
     _examine(report, entries, kept, pass_seconds, progress)
     if kept is not None:
-        _drop(Path(keep))
+        _drop(own)
     return report
 
 
@@ -393,22 +390,11 @@ def _one_person(entries, pass_seconds, numbers):
     return _START_SECONDS + _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
 
 
-def _kept(keep, settings):
-    """Return the pieces of a run that was stopped; those of another run make way."""
-    _claim(keep)
-    pieces = keep / _KEPT / "pieces"
-    try:
-        return Parts(pieces, settings)
-    except UserError:
-        shutil.rmtree(pieces)
-        return Parts(pieces, settings)
-
-
 def _claim(keep):
-    """Make our sub-folder of a folder and mark it, or refuse one that is not ours."""
+    """Return our sub-folder of a folder, made and marked; refuse one that is not ours."""
     own = keep / _KEPT
     if (own / _MARK).is_file():
-        return
+        return own
     if keep.is_file() or own.is_file() or (own.is_dir() and any(own.iterdir())):
         raise UserError(
             f"Finished maps are to be kept in {own}, and what is there was not made by "
@@ -417,14 +403,24 @@ def _claim(keep):
     made_keep = not keep.exists()
     own.mkdir(parents=True, exist_ok=True)
     write_text(own / _MARK, json.dumps({"made_keep": made_keep}))
+    return own
 
 
-def _drop(keep):
+def _kept(own, settings):
+    """Return the pieces of a run that was stopped; those of another run make way."""
+    try:
+        return Parts(own / "pieces", settings)
+    except UserError:
+        shutil.rmtree(own / "pieces")
+        return Parts(own / "pieces", settings)
+
+
+def _drop(own):
     """Remove what `_claim` made: our sub-folder, and the one around it if nothing else is there."""
-    made_keep = json.loads((keep / _KEPT / _MARK).read_text(encoding="utf-8"))["made_keep"]
-    shutil.rmtree(keep / _KEPT)
-    if made_keep and not any(keep.iterdir()):
-        keep.rmdir()
+    made_keep = json.loads((own / _MARK).read_text(encoding="utf-8"))["made_keep"]
+    shutil.rmtree(own)
+    if made_keep and not any(own.parent.iterdir()):
+        own.parent.rmdir()
 
 
 def _digest(path):
