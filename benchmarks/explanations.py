@@ -88,7 +88,7 @@ def compare_lime(model, images, samples, rounds):
     """Let both LIMEs explain one picture in turn; print, and return their rows."""
     question = ask(model, images[:1])
     image, segments = question.images[0], lime.segment(question, "slic")[0]
-    asked, spent = lime.classifier(question, samples), []
+    asked, spent = lime.Classifier(question, samples), []
 
     def classify(pictures):
         start = time.perf_counter()

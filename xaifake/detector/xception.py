@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
 
@@ -105,8 +106,13 @@ def preprocess(images):
     return np.asarray(images, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def predict_logits(model, images, batch_size=32, progress=False):
+def predict_logits(
+    model, images, batch_size=32, progress=False, count=None, engine=None, precision="float32"
+):
     """Return the detector's logit for each picture.
+
+    OpenVINO answers where it is installed and many pictures are asked about, Keras else; see
+    `xaifake.detector.forward`.
 
     Parameters
     ----------
@@ -118,6 +124,13 @@ def predict_logits(model, images, batch_size=32, progress=False):
         Pictures at a time.
     progress : bool
         Show a progress bar.
+    count : int, optional
+        How many pictures the model will be asked about in all, if this call is one of many.
+    engine : str, optional
+        "keras" or "openvino", whatever the count.
+    precision : str
+        "float32"; or "bfloat16", where digits may be traded for speed: OpenVINO's, on processors
+        that have it.
 
     Returns
     -------
@@ -127,7 +140,7 @@ def predict_logits(model, images, batch_size=32, progress=False):
     Raises
     ------
     UserError
-        If the pictures' shape does not fit the model.
+        If the pictures' shape does not fit the model, or the engine or precision is not to be had.
     """
     images = np.asarray(images)
     expected = model.input_shape[1:]
@@ -136,15 +149,15 @@ def predict_logits(model, images, batch_size=32, progress=False):
             f"The detector takes pictures of shape (N, {', '.join(map(str, expected))}), the array "
             f"given has shape {images.shape}."
         )
-    logits = np.empty(len(images), dtype=np.float32)
-    for start in progress_bar(range(0, len(images), batch_size), show=progress, unit="batch"):
-        batch = images[start : start + batch_size]
-        # A short last batch is filled up: a new shape would make the backend trace the net again.
-        missing = min(batch_size, len(images)) - len(batch)
-        full = np.concatenate([batch, images[:missing]])
-        answer = np.asarray(model.predict_on_batch(preprocess(full)), dtype=np.float32)
-        logits[start : start + len(batch)] = answer[: len(batch), 0]
-    return logits
+    count = len(images) if count is None else count
+    answer = forward(model, count, batch_size, engine, precision, expected)
+    bar = progress_bar(
+        in_batches(images, batch_size),
+        show=progress,
+        unit="batch",
+        total=math.ceil(len(images) / batch_size),
+    )
+    return answer(map(preprocess, bar))[:, 0]
 
 
 def save_weights(model, path, metadata=None):

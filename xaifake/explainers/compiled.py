@@ -9,6 +9,8 @@ import weakref
 
 import tensorflow as tf
 
+from xaifake.detector.forward import parts, remember
+
 # From so many pictures on a graph is used. It depends on the call alone and not on what was asked
 # before, so that the same call gives the same bytes each time.
 ENOUGH = 32
@@ -48,8 +50,8 @@ def answers(function, question, count, model=None):
 
 def _graph(function, model, shape):
     """Return the graph of a function of a model, traced when it is first called."""
-    kept, key, parts = _graphs.setdefault(model, {}), (function, tuple(shape)), _parts(model)
-    if key not in kept or not _same(kept[key][0], parts):
+    kept, key, now = _graphs.setdefault(model, {}), (function, tuple(shape)), parts(model)
+    if key not in kept or not kept[key][0](now):
         reference = weakref.ref(model)  # what is kept must not keep the model
         specs = (tf.TensorSpec((None, *shape)), tf.TensorSpec((), tf.int32), tf.TensorSpec(()))
         # Without autograph, which would read all of the layers' code for loops that depend on
@@ -57,19 +59,5 @@ def _graph(function, model, shape):
         graph = tf.function(
             lambda *given: function(reference(), *given), input_signature=specs, autograph=False
         )
-        kept[key] = parts, graph
+        kept[key] = remember(now), graph
     return kept[key][1]
-
-
-def _parts(model):
-    """Return what a graph takes from a model when it is traced; new values are not among it."""
-    return [
-        part
-        for layer in model.layers
-        for part in (layer, getattr(layer, "activation", None), *layer.variables)
-    ]
-
-
-def _same(some, others):
-    # By identity, of things that are kept: a number alone goes to a new thing when one is gone.
-    return len(some) == len(others) and all(a is b for a, b in zip(some, others))
