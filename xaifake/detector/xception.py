@@ -142,22 +142,37 @@ def predict_logits(
     UserError
         If the pictures' shape does not fit the model, or the engine or precision is not to be had.
     """
-    images = np.asarray(images)
-    expected = model.input_shape[1:]
-    if images.shape[1:] != expected:
-        raise UserError(
-            f"The detector takes pictures of shape (N, {', '.join(map(str, expected))}), the array "
-            f"given has shape {images.shape}."
-        )
     count = len(images) if count is None else count
+    return predictor(model, count, batch_size, engine, precision)(images, progress)
+
+
+def predictor(model, count, batch_size=32, engine=None, precision="float32"):
+    """Return `predict_logits` of a model as a function, to ask about pictures in many parts.
+
+    Parameters are those of `predict_logits`.
+
+    Returns
+    -------
+    callable
+        From pictures, and whether to show a progress bar, to logits. It holds the model's weights
+        as they are now.
+    """
+    expected = model.input_shape[1:]
     answer = forward(model, count, batch_size, engine, precision, expected)
-    bar = progress_bar(
-        in_batches(images, batch_size),
-        show=progress,
-        unit="batch",
-        total=math.ceil(len(images) / batch_size),
-    )
-    return answer(map(preprocess, bar))[:, 0]
+
+    def predict(images, progress=False):
+        images = np.asarray(images)
+        if images.shape[1:] != expected:
+            raise UserError(
+                "The detector takes pictures of shape "
+                f"(N, {', '.join(map(str, expected))}), the array given has shape {images.shape}."
+            )
+        total = math.ceil(len(images) / batch_size)
+        batches = in_batches(images, batch_size)
+        bar = progress_bar(batches, show=progress, unit="batch", total=total)
+        return answer(map(preprocess, bar))[:, 0]
+
+    return predict
 
 
 def save_weights(model, path, metadata=None):
