@@ -113,7 +113,7 @@ def test_the_running_score_is_the_mean_so_far(two, tmp_path, monkeypatch):
 def test_a_run_that_is_stopped_leaves_nothing(two, tmp_path, monkeypatch):
     _, report = two
     monkeypatch.setattr(
-        overlay, "predict_logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        overlay._Artist, "_paint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         write_overlay(report, tmp_path / "out.mp4", progress=False)

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 import keras
 import numpy as np
 
+from xaifake.data.workers import processors
 from xaifake.errors import UserError
 
 ENGINES = ("keras", "openvino")
@@ -285,7 +286,7 @@ class _Network:
     """A compiled network with as many requests in flight as keep the cores busy."""
 
     def __init__(self, model, shape, precision):
-        cores = _cores()
+        cores = processors()
         streams = min(cores, _MOST_STREAMS)
         model = model.clone()
         model.reshape(list(shape))
@@ -322,12 +323,6 @@ class _Network:
             finally:
                 self._queue.wait_all()
         return np.concatenate(answers)
-
-
-def _cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @cache

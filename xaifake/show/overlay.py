@@ -13,14 +13,13 @@ from xaifake.data.faces import FaceFinder, cut_square, face_square
 from xaifake.data.footage import open_footage
 from xaifake.data.people import Person, assign
 from xaifake.data.rendering import VideoWriter
-from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge.examination import find_entries
 from xaifake.progress import progress_bar
 from xaifake.show import wording
 from xaifake.show.maps import COLOURS, PERCENTILE
 
-BATCH = 16  # frames
+BATCH = 32  # frames
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
 STRENGTH = 0.65  # of the colour where the map is darkest
 CHANGED = 12  # grey levels by which a face may differ from that of the frame before
@@ -128,9 +127,8 @@ class _Artist:
         ]
         maps, logits = iter(()), iter(())
         if crops:
-            model, images = self.report.model, np.stack(crops)
-            maps = iter(self.entry.maps(model, images)[0])
-            logits = iter(predict_logits(model, images))
+            heatmaps, said = self.entry.maps(self.report.model, np.stack(crops))
+            maps, logits = iter(heatmaps), iter(said.logit)
         for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
             picture = frame.image.copy()
             for (_, person), square in zip(pairs, ones, strict=True):
