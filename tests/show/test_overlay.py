@@ -66,7 +66,7 @@ def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):
 def test_people_keep_their_number_after_a_cut(loaded, tmp_path):
     frames = [*odd_clips.faces(["006"], 4), *odd_clips.faces(["010"], 4)]
     report = explained(odd_clips.write(tmp_path / "cut.mp4", frames), 8)
-    artist = overlay._Artist(report, overlay.find_entries(CHEAP)[0])
+    artist = overlay._Artist(report, overlay.find_entries(CHEAP)[0], overlay.FaceFinder())
     owners = [artist._who(frame, artist.finder.find(frame))[0][1] for frame in frames]
     assert owners[0] is owners[3] and owners[4] is owners[7] and owners[0] is not owners[4]
     assert len(artist.people) == 2

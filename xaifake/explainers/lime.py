@@ -64,7 +64,7 @@ class Surrogate:
 
 def explain_lime(
     question,
-    batch_size=64,
+    batch_size=256,
     progress=True,
     segmentation="quickshift",
     num_samples=1000,
@@ -78,7 +78,7 @@ def explain_lime(
     ----------
     question : Question
     batch_size : int
-        Perturbed pictures at a time.
+        Perturbed pictures that are made at a time; the network takes at most 32 of them at once.
     progress : bool
         Show a progress bar if it takes more than some seconds.
     segmentation : str or numpy.ndarray
@@ -139,7 +139,7 @@ def explain_lime(
     return relevance, {"logit": logit, **{name: np.array(v) for name, v in columns.items()}}
 
 
-def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, batch_size=64):
+def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, batch_size=256):
     """Fit LIME's linear model around one picture (the paper's equations 1 and 2).
 
     Parameters
