@@ -147,7 +147,7 @@ def test_the_explanation_benchmark_measures_each_part(capsys, monkeypatch):
     tiny += " --growing 32 --growing-samples 4 --steps"
     explanations.main(tiny.split())
     printed = capsys.readouterr().out
-    for words in ("cores", "GPU: ", "ratio: ", "share of forward passes in ours: "):
+    for words in ("cores", "GPU: ", "ratio: ", "rank correlation", "share of forward passes in o"):
         assert words in printed
     for part in ("lime", "method", "size", "pictures", "num_samples"):
         assert any(line.split()[:1] == [part] for line in printed.splitlines())
@@ -157,3 +157,24 @@ def test_memory_is_what_a_method_needs_beyond_a_forward_pass():
     # At the height of the gradient the activations of all layers are held, for the way back.
     few, more = (load("explanations").memory("gradient", count)["megabytes"] for count in (4, 16))
     assert 10 < few < more < 10_000
+
+
+def test_the_ways_to_a_logit_are_compared_on_the_same_pictures(capsys, monkeypatch):
+    forward = load("forward")
+    monkeypatch.setattr(forward, "load_detector", lambda scale: small_network())
+    forward.main("--count 40 --rounds 2 --batch 16 --scales 2".split())
+    lines = capsys.readouterr().out.splitlines()
+    for way in ("Keras", "OpenVINO"):
+        (line,) = [line for line in lines if line.startswith(f"{way}: ") and "times Keras" in line]
+        assert float(re.search(r"at most (\S+) apart", line)[1]) < 1e-4
+    assert re.search(r"^Keras: .* 1\.00 \(1\.00 to 1\.00\) times Keras", "\n".join(lines), re.M)
+
+
+def test_the_machine_is_named_with_the_flags_that_a_network_needs(monkeypatch, tmp_path):
+    measure = load("measure")
+    said = "model name\t: Some Processor\nflags\t\t: fpu avx2 avx512f amx_bf16\n"
+    (tmp_path / "cpuinfo").write_text(said + "model name\t: Another\nflags\t\t: none\n")
+    monkeypatch.setattr(measure, "Path", lambda _: tmp_path / "cpuinfo")
+    assert measure.machine(np).startswith("Some Processor (AVX2, AVX-512, AMX), ")
+    (tmp_path / "cpuinfo").unlink()
+    assert "flags unknown" in measure.machine(np)

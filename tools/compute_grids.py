@@ -27,7 +27,7 @@ from xaifake.detector.reference import learn_reference
 from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
-from xaifake.explainers.lime import classifier, fit_surrogate, make_fills, segment
+from xaifake.explainers.lime import Classifier, fit_surrogate, make_fills, segment
 from xaifake.explainers.question import ask
 from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
 from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
@@ -148,7 +148,9 @@ def lime():
     model, faces = load_detector(2.0), load_faces(scale=2.0)
     chosen = found_fakes(model, faces, LIME_FACES, "whole")
     question = ask(model, chosen.images)
-    segments, classify = segment(question, "slic"), classifier(question)
+    segments = segment(question, "slic")
+    pictures = 4 * len(chosen) * len(LIME_SEEDS) * max(LIME_COUNTS)  # with each of four fills
+    classify = Classifier(question, pictures)
     fills = {name: make_fills(question, name) for name in ("mean", "grey", "blur")}
     fills["twin"] = make_fills(question, chosen.twins)
     rows = []

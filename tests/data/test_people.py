@@ -10,6 +10,7 @@ import odd_clips
 from xaifake.data.faces import FaceFinder, cut_square, decode_image, face_square
 from xaifake.data.footage import Frame
 from xaifake.data.people import SAME_PERSON, Person, assign, find_people
+from xaifake.data.workers import processors
 
 ONE, OTHER = "006", "010"
 
@@ -100,3 +101,27 @@ def test_a_face_beyond_the_limit_is_somebody_new(direction):
     person = Person(description=np.zeros(128))
     near, far = 0.99 * SAME_PERSON * direction, 1.01 * SAME_PERSON * direction
     assert assign([person], [near]) == [person] and assign([person], [far]) == [None]
+
+
+def test_a_search_on_all_cores_finds_what_one_frame_at_a_time_shows_and_reads_little_ahead(finder):
+    images = list(odd_clips.faces([ONE, OTHER], 9, (800, 400), {0: {0, 1, 5}, 1: {1, 2, 8}}))
+    read = []
+    searched = finder.search(read.append(n) or image for n, image in enumerate(images))
+    for number, (image, faces) in enumerate(searched):
+        assert image is images[number] and len(read) <= number + processors() + 1
+        alone = finder.find(image)
+        assert [face.box for face in faces] == [face.box for face in alone]
+        for one, other in zip(faces, alone, strict=True):
+            np.testing.assert_array_equal(one.landmarks, other.landmarks)
+    assert number == 8
+
+
+def test_a_search_that_fails_or_is_given_up_ends(finder):
+    def fail(frame):
+        raise KeyError(frame)
+
+    with pytest.raises(KeyError, match="3"):
+        list(finder.search([3, 4], fail))
+    searched = finder.search(iter(range(100)), lambda frame: [frame])
+    assert next(searched) == (0, [0])
+    searched.close()

@@ -14,10 +14,11 @@ from scipy.special import expit, softmax
 from skimage.segmentation import slic
 
 import xaifake
-from xaifake.detector import preprocess
+from xaifake.detector import forward, preprocess
 from xaifake.errors import UserError
 from xaifake.explainers.lime import (
     SEGMENTATIONS,
+    Classifier,
     explain_lime,
     fit_surrogate,
     make_fills,
@@ -424,6 +425,29 @@ def test_the_report_tells_how_the_surrogate_fared(model, probability):
     against = explain(model, images, target="real", return_report=True)[1]
     np.testing.assert_allclose(against.logit, -report.logit, atol=1e-6)
     np.testing.assert_allclose(against.prediction_gap, -report.prediction_gap, atol=1e-5)
+
+
+def test_digits_may_be_traded_for_speed_and_the_report_says_so(monkeypatch):
+    if "BF16" not in forward._capabilities():
+        pytest.skip("a processor without bfloat16")
+    monkeypatch.delenv("XAIFAKE_ENGINE", raising=False)
+    region = np.isin(SQUARES, [3, 6, 9])
+    model, image = bright_mean(region)
+    full, report = explain(model, image, fill="grey", return_report=True)
+    assert "precision" not in report
+    fast, report = explain(model, image, fill="grey", precision="bfloat16", return_report=True)
+    assert report.precision.tolist() == ["bfloat16"]
+    size = np.abs(weights_of(full[0])).max()
+    np.testing.assert_allclose(weights_of(fast[0]), weights_of(full[0]), atol=0.05 * size)
+    assert np.abs(fast - full).max() > 0
+
+
+@pytest.mark.parametrize("count", [1, 10_000])
+def test_many_pictures_are_answered_as_few_are(model, count):
+    question = ask(model, faces(40))
+    found = Classifier(question, count)(question.images)
+    logits = model.predict(question.images, verbose=0)[:, 0]
+    np.testing.assert_allclose(found, expit(logits), atol=1e-6)
 
 
 def test_a_detector_that_sees_nothing_has_an_empty_map():

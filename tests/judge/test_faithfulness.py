@@ -136,20 +136,21 @@ def test_the_effects_of_two_cells_are_shapleys_values(a, b, both):
 
 
 def test_cells_that_the_mask_does_not_touch_are_not_tried(monkeypatch):
-    faces, seen = noise_faces(), []
+    faces, seen, counted = noise_faces(), [], []
     faces.images = np.random.default_rng(1).integers(0, 256, faces.images.shape, dtype=np.uint8)
     faces.masks[:] = False
     faces.masks[0, 7, 7] = faces.masks[1, 8, 8] = True  # a single pixel touches its cell
     faces.masks[1, 8, 31] = True
 
-    def recorded(model, images):
-        seen.append(images)
-        return predict_logits(model, images)
+    def recorded(model, count):
+        counted.append(count)
+        return lambda images: seen.append(images) or predict_logits(model, images)
 
-    monkeypatch.setattr(faithfulness, "predict_logits", recorded)
+    monkeypatch.setattr(faithfulness, "predictor", recorded)
     maps = causal_maps(linear_detector()[0], faces, progress=False)
     assert [np.flatnonzero(one).tolist() for one in maps.changed] == [[0], [5, 7], []]
     assert [len(images) for images in seen] == [4, 6, 2]  # both ends, and two for each cell
+    assert counted == [12]
     for values in (maps.removed, maps.given, maps.effect):
         assert not values[~maps.changed].any() and values[maps.changed].all()
     rows, columns = squares()[0]

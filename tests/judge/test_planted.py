@@ -401,12 +401,13 @@ def swept(monkeypatch):
     def nothing(model, faces, partly, **how):
         trained.append((partly, how, set(faces.table.target)))
 
-    def found(model, faces, size, contrast, seed):
+    def found(predict, clean, faces, size, contrast, seed):
+        np.testing.assert_array_equal(clean, predict(faces.images))
         images, masks = plant(faces.images, size, contrast, seed)
         return size / 100, images, masks, np.full(len(images), contrast - 2.0)
 
     monkeypatch.setattr(planted, "train_planted", nothing)
-    monkeypatch.setattr(planted, "detection", found)
+    monkeypatch.setattr(planted, "_detection", found)
     faces = faces_of([f"{n:02}" for n in range(16)], 32)
 
     def run(**how):

@@ -558,3 +558,8 @@ def test_maps_of_any_size_are_stored_to_the_eleven_bits_of_float16(size):
     back = verdict._unpack(stored)
     peak = np.abs(maps).max()
     np.testing.assert_allclose(back / peak, maps / peak, rtol=1e-3, atol=1e-7)
+
+
+def test_methods_are_judged_in_float32_alone():
+    with pytest.raises(UserError, match="judged in float32, not in bfloat16"):
+        Entry("lime", options=(("precision", "bfloat16"),))

@@ -66,7 +66,7 @@ def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):
 def test_people_keep_their_number_after_a_cut(loaded, tmp_path):
     frames = [*odd_clips.faces(["006"], 4), *odd_clips.faces(["010"], 4)]
     report = explained(odd_clips.write(tmp_path / "cut.mp4", frames), 8)
-    artist = overlay._Artist(report, overlay.find_entries(CHEAP)[0])
+    artist = overlay._Artist(report, overlay.find_entries(CHEAP)[0], overlay.FaceFinder())
     owners = [artist._who(frame, artist.finder.find(frame))[0][1] for frame in frames]
     assert owners[0] is owners[3] and owners[4] is owners[7] and owners[0] is not owners[4]
     assert len(artist.people) == 2
@@ -113,7 +113,7 @@ def test_the_running_score_is_the_mean_so_far(two, tmp_path, monkeypatch):
 def test_a_run_that_is_stopped_leaves_nothing(two, tmp_path, monkeypatch):
     _, report = two
     monkeypatch.setattr(
-        overlay, "predict_logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        overlay._Artist, "_paint", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         write_overlay(report, tmp_path / "out.mp4", progress=False)

@@ -430,7 +430,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
     with pytest.raises(KeyboardInterrupt):
         explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
     report = explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
-    assert len(made) == 3 + 9 - 2  # nine sets of maps, of which two were there
+    assert len(made) == 3 + 3 - 2  # three sets of maps, of which two were there
     assert report.html(DAY) == fake.html(DAY) and not keep.exists()
 
 

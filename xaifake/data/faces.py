@@ -8,6 +8,9 @@ Images are RGB everywhere; OpenCV's BGR does not leave this module.
 """
 
 import importlib.util
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +19,7 @@ import cv2
 import numpy as np
 
 from xaifake.data.pyramid import boxes_near, one_copy_detector
+from xaifake.data.workers import processors
 from xaifake.errors import UserError
 
 NOSE_TIP = 30  # of the 68 landmarks, counted from 0
@@ -60,10 +64,10 @@ class FaceFinder:
                 "Finding faces needs dlib: pip install dlib-bin face_recognition_models"
             ) from None
         self._dlib = dlib
-        self._detect = dlib.get_frontal_face_detector()
+        self._detectors = threading.local()  # a detector is for one thread at a time
         self._predict = dlib.shape_predictor(str(_model_file("shape_predictor_68_face_landmarks")))
         self._recognise = None  # loaded when first asked for
-        self._detect_near = one_copy_detector(self._detect)
+        self._detect_near = one_copy_detector(dlib.get_frontal_face_detector())
 
     def find(self, frame, enlarged=0):
         """Return every face in a frame.
@@ -81,7 +85,37 @@ class FaceFinder:
         list of Face
         """
         frame = np.ascontiguousarray(frame)
-        return [self._face(frame, box) for box in self._detect(frame, enlarged)]
+        if not hasattr(self._detectors, "of_thread"):
+            self._detectors.of_thread = self._dlib.get_frontal_face_detector()
+        return [self._face(frame, box) for box in self._detectors.of_thread(frame, enlarged)]
+
+    def search(self, frames, find=None):
+        """Find the faces in each of some frames, on all cores: dlib itself searches on one.
+
+        Parameters
+        ----------
+        frames : iterable
+            Read from this thread; at most one more than there are cores are held at a time.
+        find : callable, optional
+            What is to be done to each of them, in any thread; `find` if not given.
+
+        Yields
+        ------
+        frame, list of Face
+            In the order of the frames.
+        """
+        find, workers, waiting = find or self.find, processors(), deque()
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for frame in frames:
+                    waiting.append((frame, pool.submit(find, frame)))
+                    if len(waiting) > workers:
+                        frame, found = waiting.popleft()
+                        yield frame, found.result()
+                for frame, found in waiting:
+                    yield frame, found.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def describe(self, frame, face):
         """Return dlib's description of whose face it is (King 2017).

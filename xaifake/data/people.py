@@ -84,7 +84,7 @@ def find_people(frames, scale, size=128, finder=None):
     Parameters
     ----------
     frames : iterable of xaifake.data.footage.Frame
-        Read one at a time; none is kept.
+        Read one at a time; few are kept at a time.
     scale : float
         Side of the square over the larger side of the face's box.
     size : int
@@ -97,9 +97,12 @@ def find_people(frames, scale, size=128, finder=None):
         The one seen most often first.
     """
     finder, people = finder or FaceFinder(), []
-    for frame in frames:
+
+    def find(frame):
         # A face that is too small to be judged is to be called that, and not to be overlooked.
-        faces = finder.find(frame.image) or finder.find(frame.image, enlarged=1)
+        return finder.find(frame.image) or finder.find(frame.image, enlarged=1)
+
+    for frame, faces in finder.search(frames, find):
         descriptions = [finder.describe(frame.image, face) for face in faces]
         owners = assign(people, descriptions)
         for face, description, owner in zip(faces, descriptions, owners, strict=True):

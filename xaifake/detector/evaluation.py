@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import expit
 
 from xaifake.detector.intervals import interval_over_people
-from xaifake.detector.xception import predict_logits
+from xaifake.detector.xception import predict_logits, predictor
 from xaifake.errors import UserError
 
 SCORES = ("accuracy", "accuracy_always_fake", "auc", "equal_error_rate", "brier", "ece")
@@ -385,9 +385,9 @@ def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
     images = faces.images[faces.labels == 0]
     if not len(images):
         raise UserError("There are no real faces among these: give some.")
-    rows = []
+    rows, predict = [], predictor(model, len(images) * len(pixels))
     for side in pixels:
-        logits = predict_logits(model, np.stack([_coarser(image, side) for image in images]))
+        logits = predict(np.stack([_coarser(image, side) for image in images]))
         rows.append(
             {
                 "pixels": side,
@@ -462,7 +462,8 @@ def twin_test(model, faces, seed=0, resamples=1000):
         "inside": np.where(faces.masks[..., None], faces.twins, faces.images),
         "elsewhere": np.where(others[..., None], faces.twins, faces.images),
     }
-    logits = {name: predict_logits(model, images) for name, images in pictures.items()}
+    predict = predictor(model, len(pictures) * len(faces))
+    logits = {name: predict(images) for name, images in pictures.items()}
     described = ["video", "frame", "target", "kind", "region"]
     pairs = faces.table[[name for name in described if name in faces.table]].assign(**logits)
     gap, above = pairs.fake - pairs.twin, pairs.fake > pairs.twin

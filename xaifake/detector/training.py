@@ -402,7 +402,8 @@ class _Run:
             self.bar.write(line)
 
     def _validate(self):
-        logits = predict_logits(self.scored, self.val_images).astype(np.float64)
+        # The weights change from epoch to epoch: nothing is to be gained by converting them.
+        logits = predict_logits(self.scored, self.val_images, engine="keras").astype(np.float64)
         return {
             "val_loss": float(np.mean(np.logaddexp(0, logits) - self.val_labels * logits)),
             "val_accuracy": float(np.mean((logits > 0) == self.val_labels)),

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xaifake.data.folders import whole_file
+from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
 from xaifake.scales import SCALE, SCALES
@@ -153,8 +154,13 @@ def _ending(model):
         tensor = layer._inbound_nodes[call].input_tensors[0]
 
 
-def predict_logits(model, images, batch_size=32, progress=False):
+def predict_logits(
+    model, images, batch_size=32, progress=False, count=None, engine=None, precision="float32"
+):
     """Return the detector's logit for each picture.
+
+    OpenVINO answers where it is installed and many pictures are asked about, Keras else; see
+    `xaifake.detector.forward`.
 
     Parameters
     ----------
@@ -166,6 +172,13 @@ def predict_logits(model, images, batch_size=32, progress=False):
         Pictures at a time.
     progress : bool
         Show a progress bar.
+    count : int, optional
+        How many pictures the model will be asked about in all, if this call is one of many.
+    engine : str, optional
+        "keras" or "openvino", whatever the count.
+    precision : str
+        "float32"; or "bfloat16", where digits may be traded for speed: OpenVINO's, on processors
+        that have it.
 
     Returns
     -------
@@ -175,26 +188,41 @@ def predict_logits(model, images, batch_size=32, progress=False):
     Raises
     ------
     UserError
-        If the model does not answer with one logit, see `check_detector`, or the pictures' shape
-        does not fit it.
+        If the model does not answer with one logit, see `check_detector`, the pictures' shape does
+        not fit it, or the engine or precision is not to be had.
+    """
+    count = len(images) if count is None else count
+    return predictor(model, count, batch_size, engine, precision)(images, progress)
+
+
+def predictor(model, count, batch_size=32, engine=None, precision="float32"):
+    """Return `predict_logits` of a model as a function, to ask about pictures in many parts.
+
+    Parameters are those of `predict_logits`.
+
+    Returns
+    -------
+    callable
+        From pictures, and whether to show a progress bar, to logits. It holds the model's weights
+        as they are now.
     """
     check_detector(model)
-    images = np.asarray(images)
     expected = model.input_shape[1:]
-    if images.shape[1:] != expected:
-        raise UserError(
-            f"The detector takes pictures of shape (N, {', '.join(map(str, expected))}), the array "
-            f"given has shape {images.shape}."
-        )
-    logits = np.empty(len(images), dtype=np.float32)
-    for start in progress_bar(range(0, len(images), batch_size), show=progress, unit="batch"):
-        batch = images[start : start + batch_size]
-        # A short last batch is filled up: a new shape would make the backend trace the net again.
-        missing = min(batch_size, len(images)) - len(batch)
-        full = np.concatenate([batch, images[:missing]])
-        answer = np.asarray(model.predict_on_batch(preprocess(full)), dtype=np.float32)
-        logits[start : start + len(batch)] = answer[: len(batch), 0]
-    return logits
+    answer = forward(model, count, batch_size, engine, precision, expected)
+
+    def predict(images, progress=False):
+        images = np.asarray(images)
+        if images.shape[1:] != expected:
+            raise UserError(
+                "The detector takes pictures of shape "
+                f"(N, {', '.join(map(str, expected))}), the array given has shape {images.shape}."
+            )
+        total = math.ceil(len(images) / batch_size)
+        batches = in_batches(images, batch_size)
+        bar = progress_bar(batches, show=progress, unit="batch", total=total)
+        return answer(map(preprocess, bar))[:, 0]
+
+    return predict
 
 
 def save_weights(model, path, metadata=None):

@@ -9,7 +9,7 @@ import weakref
 
 import tensorflow as tf
 
-from xaifake.explainers.graph import parts_of, same_parts
+from xaifake.detector.forward import parts, remember
 
 # From so many pictures on a graph is used. It depends on the call alone and not on what was asked
 # before, so that the same call gives the same bytes each time.
@@ -50,8 +50,8 @@ def answers(function, question, count, model=None):
 
 def _graph(function, model, shape):
     """Return the graph of a function of a model, traced when it is first called."""
-    kept, key, parts = _graphs.setdefault(model, {}), (function, tuple(shape)), parts_of(model)
-    if key not in kept or not same_parts(kept[key][0], parts):
+    kept, key, now = _graphs.setdefault(model, {}), (function, tuple(shape)), parts(model)
+    if key not in kept or not kept[key][0](now):
         reference = weakref.ref(model)  # what is kept must not keep the model
         specs = (tf.TensorSpec((None, *shape)), tf.TensorSpec((), tf.int32), tf.TensorSpec(()))
         # Without autograph, which would read all of the layers' code for loops that depend on
@@ -59,5 +59,5 @@ def _graph(function, model, shape):
         graph = tf.function(
             lambda *given: function(reference(), *given), input_signature=specs, autograph=False
         )
-        kept[key] = parts, graph
+        kept[key] = remember(now), graph
     return kept[key][1]

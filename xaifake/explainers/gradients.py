@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xaifake.detector.forward import parts, remember
 from xaifake.errors import UserError
 from xaifake.explainers.compiled import answers
-from xaifake.explainers.graph import RELUS, find_layer, nodes, parts_of, same_parts
+from xaifake.explainers.graph import RELUS, find_layer, nodes
 from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
@@ -139,13 +140,13 @@ def guided_backprop(question, batch_size=32, progress=True):
 
 def _guided_copy(model):
     """Return a copy of the model whose ReLUs pass only positive gradients."""
-    parts, copy = _guided.get(model, ([], None))
-    if not same_parts(parts, parts_of(model)):
+    fits, copy = _guided.get(model, (None, None))
+    if fits is None or not fits(parts(model)):
         _check_relus(model)
         # Without the model's loss and metrics, which a clone would have to rebuild.
         bare = keras.Model(model.inputs[0], model.outputs[0])
         copy = keras.models.clone_model(bare, clone_function=_guided_layer)
-        _guided[model] = parts_of(model), copy
+        _guided[model] = remember(parts(model)), copy
     copy.set_weights(model.get_weights())
     return copy
 

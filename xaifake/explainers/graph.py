@@ -146,33 +146,6 @@ def as_functional(model):
     return known
 
 
-def parts_of(model):
-    """Return what everything that is made from a model and kept rests on.
-
-    Layers, activations and variables, which may be replaced; the variables' values, which every
-    call looks at anew, are not among it. What is kept is right as long as `same_parts` holds.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    list
-    """
-    return [
-        part
-        for layer in model.layers
-        for part in (layer, getattr(layer, "activation", None), *layer.variables)
-    ]
-
-
-def same_parts(some, others):
-    """Say whether two lists of `parts_of` hold the very same things."""
-    # By identity, of things that are kept: a number alone goes to a new thing when one is gone.
-    return len(some) == len(others) and all(a is b for a, b in zip(some, others))
-
-
 def find_layer(model, name):
     """Return a model's layer by name, as a `Node`.
 

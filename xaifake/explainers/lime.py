@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import tensorflow as tf
 from scipy.ndimage import gaussian_filter
+from scipy.special import expit, softmax
 from tqdm import TqdmWarning
 
+from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
-from xaifake.explainers.compiled import ENOUGH, answers
-from xaifake.explainers.question import batches, choose, one_for_each
+from xaifake.explainers.question import batches, one_for_each
 from xaifake.progress import progress_bar
 
 
@@ -41,6 +41,7 @@ SEGMENTATIONS = {
 FILLS = ("mean", "grey", "blur")
 BLUR_SHARE = 1 / 12  # of the picture's side: no feature of a face survives
 KERNEL_WIDTH = 0.25  # lime's own
+_BATCH = 32  # of the network, so that some requests of a batch of perturbed pictures run at a time
 
 
 @dataclass
@@ -70,12 +71,13 @@ class Surrogate:
 
 def explain_lime(
     question,
-    batch_size=64,
+    batch_size=256,
     progress=True,
     segmentation="quickshift",
     num_samples=1000,
     fill="mean",
     seed=0,
+    precision="float32",
 ):
     """Return LIME's weight of each segment, at all its pixels.
 
@@ -83,7 +85,7 @@ def explain_lime(
     ----------
     question : Question
     batch_size : int
-        Perturbed pictures at a time.
+        Perturbed pictures that are made at a time; the network takes at most 32 of them at once.
     progress : bool
         Show a progress bar if it takes more than some seconds.
     segmentation : str or numpy.ndarray
@@ -96,7 +98,11 @@ def explain_lime(
         "blur" (the picture blurred), or pictures like the ones explained, one for all or one for
         each: with their real twins, no fill can look forged itself.
     seed : int
-        Of the perturbations. The same seed gives a picture the same map, alone or among others.
+        Of the perturbations. The same seed gives a picture the same map, alone or among others, up
+        to the last digits where these are so many that OpenVINO answers.
+    precision : str
+        "float32", or "bfloat16" where digits may be traded for speed; see
+        `xaifake.detector.forward.forward`.
 
     Returns
     -------
@@ -105,7 +111,8 @@ def explain_lime(
         raises the probability of the target.
     report : dict of str to array
         `logit`; `segments`, their number; `r2`, the surrogate's weighted coefficient of
-        determination; `prediction_gap`, its answer for the picture less the detector's.
+        determination; `prediction_gap`, its answer for the picture less the detector's. Where the
+        network did not calculate in float32 also `precision`.
 
     Raises
     ------
@@ -122,7 +129,7 @@ def explain_lime(
     fills = make_fills(question, fill)
     relevance = np.empty_like(question.images)
     columns = {"segments": [], "r2": [], "prediction_gap": []}
-    probability = classifier(question, num_samples)
+    probability = Classifier(question, num_samples * len(question.images), batch_size, precision)
     bar = zip(question.images, segments, fills, strict=True)
     bar = progress_bar(
         bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
@@ -133,13 +140,13 @@ def explain_lime(
         columns["segments"].append(len(found.weights))
         columns["r2"].append(found.r2)
         columns["prediction_gap"].append(found.prediction - found.probability)
-    starts = batches(len(question.images), batch_size)
-    logits = [question.logit(question.images[i : i + batch_size]).numpy() for i in starts]
-    logit = np.concatenate(logits)
+    if probability.precision != "float32":
+        columns["precision"] = [probability.precision] * len(segments)
+    logit = probability.logit(question.images)
     return relevance, {"logit": logit, **{name: np.array(v) for name, v in columns.items()}}
 
 
-def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, batch_size=64):
+def fit_surrogate(classify, image, segments, fill, num_samples=1000, seed=0, batch_size=256):
     """Fit LIME's linear model around one picture (the paper's equations 1 and 2).
 
     Parameters
@@ -210,24 +217,44 @@ def _fast_explainer():
     return FastExplainer
 
 
-def classifier(question, count=ENOUGH):
-    """Return a function from pictures (B, H, W, C) to the probability (B,) of the target.
+class Classifier:
+    """A question's model as a function from pictures to the probability of the target.
 
     Parameters
     ----------
     question : Question
     count : int
-        How many pictures it will be asked about; if they are few, it runs eagerly.
+        How many pictures it will be asked about in all.
+    batch_size : int
+        Pictures at a time; the network takes at most 32 of them at once.
+    precision : str
+        As in `xaifake.detector.forward.forward`.
+
+    Attributes
+    ----------
+    engine, precision : str
+        What answers.
     """
-    probability = answers(_probability, question, count)
-    return lambda images: probability(np.asarray(images, np.float32)).numpy()
 
+    def __init__(self, question, count=1, batch_size=_BATCH, precision="float32"):
+        self._question, self._batch = question, min(batch_size, _BATCH)
+        self._logits = forward(
+            question.model, count, self._batch, None, precision, question.images.shape[1:]
+        )
+        self.engine, self.precision = self._logits.engine, self._logits.precision
 
-def _probability(model, images, index, sign):
-    logits = model(images, training=False)
-    if logits.shape[1] > 1:
-        return tf.nn.softmax(tf.cast(logits, tf.float32))[:, index]
-    return tf.sigmoid(choose(logits, index, sign))
+    def logit(self, images):
+        """Return the logit (N,) of the target for pictures (N, H, W, C)."""
+        return self._question.sign * self._ask(images)[:, self._question.index]
+
+    def __call__(self, images):
+        """Return the probability (N,), float64, of the target for pictures (N, H, W, C)."""
+        if self._question.model.output_shape[1] == 1:
+            return expit(self.logit(images).astype(np.float64))
+        return softmax(self._ask(images).astype(np.float64), axis=1)[:, self._question.index]
+
+    def _ask(self, images):
+        return self._logits(in_batches(np.asarray(images, np.float32), self._batch))
 
 
 def segment(question, segmentation):

@@ -210,22 +210,23 @@ def examine(model, faces, sign, entries, keep=None, done=None):
     """
     keep, done = keep or (lambda name, make: make()), done or (lambda entry, count: None)
 
-    def maps_of(entry, name, images):
-        made = keep(
-            f"{entry.name}_{name}", lambda: {"maps": _speaking_for_fake(model, images, entry, sign)}
-        )
-        done(entry, len(images))
-        return made["maps"]
+    count, first = len(faces.images), faces.images[:1]
+    moved = [perturbation.apply(first) for perturbation in LITTLE]
+    images = np.concatenate([faces.images, *moved])
 
-    first = faces.images[:1]
-    maps = {entry.name: maps_of(entry, "maps", faces.images) for entry in entries}
-    rows = []
+    def maps_of(entry):
+        # Of all pictures at once: a method prepares itself for each call.
+        return keep(entry.name, lambda: {"maps": _speaking_for_fake(model, images, entry, sign)})
+
+    maps, rows = {}, []
     for entry in entries:
-        for perturbation in LITTLE:
-            name = f"{perturbation.kind}_{perturbation.strength:g}"
-            moved = maps_of(entry, name, perturbation.apply(first))
-            rows.append(_compare(maps[entry.name][:1], moved, perturbation, entry.name))
-    pictures = {"none": first, **{p.kind: p.apply(first) for p in LITTLE}}
+        maps[entry.name], others = np.split(maps_of(entry)["maps"], [count])
+        rows += [
+            _compare(maps[entry.name][:1], others[[k]], perturbation, entry.name)
+            for k, perturbation in enumerate(LITTLE)
+        ]
+        done(entry, len(images))
+    pictures = {"none": first, **{p.kind: i for p, i in zip(LITTLE, moved, strict=True)}}
     logits = predict_logits(model, np.concatenate(list(pictures.values())))
     return Examination(
         faces,

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from xaifake.detector.xception import predict_logits
+from xaifake.detector.xception import predictor
 from xaifake.errors import UserError
 from xaifake.explainers.lime import BLUR_SHARE
 from xaifake.judge.localisation import region_masks
@@ -88,6 +88,7 @@ def causal_maps(model, faces, cell=CELL, progress=True):
     changed = cell_sums(faces.masks, cell).reshape(len(faces), count) > 0
     removed, given = np.zeros((2, len(faces), count))
     ends = np.empty((2, len(faces)))
+    predict = predictor(model, 2 * (len(faces) + changed.sum()))
     bar = progress_bar(range(len(faces)), show=progress, delay=3, unit="face", desc="causal maps")
     for n in bar:
         where = (cells == np.flatnonzero(changed[n])[:, None, None])[..., None]
@@ -98,7 +99,7 @@ def causal_maps(model, faces, cell=CELL, progress=True):
             np.where(where, twin, fake),
             np.where(where, fake, twin),
         ]
-        logits = predict_logits(model, np.concatenate(pictures)).astype(np.float64)
+        logits = predict(np.concatenate(pictures)).astype(np.float64)
         ends[:, n] = logits[:2]
         without, alone = np.split(logits[2:], 2)
         removed[n, changed[n]], given[n, changed[n]] = ends[0, n] - without, alone - ends[1, n]
@@ -123,10 +124,12 @@ def region_effects(model, faces):
         `without_outside`, how much of it goes when this region of the twin is put back.
     """
     twins = _twins(faces)
-    fake, twin = (predict_logits(model, images) for images in (faces.images, twins))
+    regions = region_masks(faces)
+    predict = predictor(model, (2 + len(regions)) * len(faces))
+    fake, twin = (predict(images) for images in (faces.images, twins))
     columns = {"gap": fake - twin}
-    for name, region in region_masks(faces).items():
-        rest = predict_logits(model, np.where(region[..., None], twins, faces.images))
+    for name, region in regions.items():
+        rest = predict(np.where(region[..., None], twins, faces.images))
         columns[f"without_{name}"] = fake - rest
     return pd.DataFrame(columns).astype(float)
 
@@ -204,6 +207,7 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
     """
     twins, orders = _twins(faces), order_cells(maps.effect)
     cells = cell_numbers(*faces.images.shape[1:3], cell)
+    predict = predictor(model, (len(shares) - 1) * (len(faces) + maps.changed.sum()))
     for n, order in enumerate(orders):
         for share in shares[:-1]:
             done = round(share * len(order))
@@ -212,17 +216,16 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
             if not len(open_):
                 continue
             base = np.isin(cells, order[:done])
-            where = base | (cells == open_[:, None, None])
-            logits = predict_logits(model, np.where(where[..., None], twins[n], faces.images[n]))
+            where = np.concatenate([base[None], base | (cells == open_[:, None, None])])
+            whole, *logits = predict(np.where(where[..., None], twins[n], faces.images[n]))
             # Cells outside the mask remove nothing: what makes matters worse stands behind them.
             lost = np.zeros(cells.max() + 1)
-            whole = np.where(base[..., None], twins[n], faces.images[n])
-            lost[open_] = predict_logits(model, whole[None])[0] - logits
+            lost[open_] = whole - np.array(logits)
             order[done:] = rest[np.argsort(-lost[rest], kind="stable")]
     return orders
 
 
-def put_back(model, faces, orders, shares=SHARES, cell=CELL):
+def put_back(model, faces, orders, shares=SHARES, cell=CELL, count=None):
     """Put the twin's cells back in some order, and read the logit.
 
     Parameters
@@ -236,12 +239,14 @@ def put_back(model, faces, orders, shares=SHARES, cell=CELL):
     shares : sequence of float
         Shares of the picture that are put back.
     cell : int
+    count : int, optional
+        How many pictures the model will be asked about in all, if this call is one of many.
 
     Returns
     -------
     numpy.ndarray of float64, (N, len(shares))
     """
-    return _replace(model, faces.images, _twins(faces), orders, shares, cell)
+    return _replace(model, faces.images, _twins(faces), orders, shares, cell, count)
 
 
 def fill(images, name):
@@ -270,7 +275,7 @@ def fill(images, name):
     raise UserError(f"No fill {name!r}: give {' or '.join(FILLS)}.")
 
 
-def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
+def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Delete cells in some order, as is done where no twin is known (Petsiuk et al. 2018).
 
     Parameters
@@ -285,24 +290,26 @@ def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
     shares : sequence of float
         Shares of the picture that are deleted.
     cell : int
+    count : int, optional
+        How many pictures the model will be asked about in all, if this call is one of many.
 
     Returns
     -------
     numpy.ndarray of float64, (N, len(shares))
         Logits: a good map is said to make them fall fast.
     """
-    return _replace(model, images, fill(images, name), orders, shares, cell)
+    return _replace(model, images, fill(images, name), orders, shares, cell, count)
 
 
-def insertion(model, images, orders, name, shares=FILL_SHARES, cell=CELL):
+def insertion(model, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Put cells of a picture into its filling; a good map is said to make the logit rise fast.
 
     Parameters and returns are those of `deletion`.
     """
-    return _replace(model, fill(images, name), images, orders, shares, cell)
+    return _replace(model, fill(images, name), images, orders, shares, cell, count)
 
 
-def _replace(model, images, others, orders, shares, cell):
+def _replace(model, images, others, orders, shares, cell, count):
     cells = cell_numbers(*images.shape[1:3], cell)
     if np.shape(orders) != (len(images), cells.max() + 1):
         raise UserError(
@@ -311,9 +318,10 @@ def _replace(model, images, others, orders, shares, cell):
         )
     ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
     logits = np.empty((len(images), len(shares)))
+    predict = predictor(model, len(images) * len(shares) if count is None else count)
     for k, share in enumerate(shares):
         replaced = ranks < round(share * orders.shape[1])
-        logits[:, k] = predict_logits(model, np.where(replaced[..., None], others, images))
+        logits[:, k] = predict(np.where(replaced[..., None], others, images))
     return logits
 
 

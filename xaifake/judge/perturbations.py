@@ -14,7 +14,7 @@ from skimage.transform import AffineTransform, warp
 
 from xaifake.detector.evaluation import score
 from xaifake.detector.intervals import interval_over_people
-from xaifake.detector.xception import predict_logits
+from xaifake.detector.xception import predictor
 from xaifake.errors import UserError
 from xaifake.explainers.stored import GRIDS
 from xaifake.progress import progress_bar
@@ -280,10 +280,10 @@ def perturbation_curve(model, faces, perturbations, seed=0, resamples=1000, prog
         `probability_fake` (the mean probability of fake that real and fake faces are given),
         `false_fake` (share of the real faces called fake) and `recall` (of the fakes).
     """
-    rows = []
+    rows, predict = [], predictor(model, len(faces) * len(perturbations))
     bar = progress_bar(perturbations, show=progress, delay=3, unit="perturbation")
     for perturbation in bar:
-        logits = predict_logits(model, perturbation.apply(faces.images))
+        logits = predict(perturbation.apply(faces.images))
         described = {"kind": perturbation.kind, "strength": float(perturbation.strength)}
         rows += [described | row for row in _score_rows(faces, logits, seed, resamples)]
     return pd.DataFrame(rows)

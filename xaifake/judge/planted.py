@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from xaifake.detector.xception import predict_logits, preprocess
+from xaifake.detector.xception import predictor, preprocess
 from xaifake.errors import UserError
 from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
 
@@ -229,8 +229,14 @@ def detection(model, faces, size, contrast, seed=0):
     logits : numpy.ndarray of float32, (N,)
         Of the planted pictures.
     """
+    predict = predictor(model, 2 * len(faces))
+    return _detection(predict, predict(faces.images), faces, size, contrast, seed)
+
+
+def _detection(predict, clean, faces, size, contrast, seed):
+    """Do the same with a function to logits, and those of the pictures without the cue."""
     planted, masks = plant(faces.images, size, contrast, seed)
-    logits, clean = predict_logits(model, planted), predict_logits(model, faces.images)
+    logits = predict(planted)
     labels = np.repeat([1, 0], len(planted))
     return roc_auc_score(labels, np.concatenate([logits, clean])), planted, masks, logits
 
@@ -299,8 +305,10 @@ def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
             if not partly
             else [(sizes[len(sizes) // 2], contrasts[-1])]
         )
+        predict = predictor(model, (1 + len(cases)) * len(asked))
+        clean = predict(asked.images)
         for size, contrast in cases:
-            auc, planted, masks, logits = detection(model, asked, size, contrast, seed)
+            auc, planted, masks, logits = _detection(predict, clean, asked, size, contrast, seed)
             rows = np.flatnonzero(logits > 0)[:ASKED]
             if not len(rows):
                 continue

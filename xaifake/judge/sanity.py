@@ -55,6 +55,14 @@ def randomised(model, order="top_down", steps=STEPS, seed=0):
     UserError
         If the order is unknown, or the network has fewer layers with weights than steps.
     """
+    for step, share, weights in _shuffled(model, order, steps, seed):
+        copy = keras.models.clone_model(model)
+        copy.set_weights(weights)
+        yield step, share, copy
+
+
+def _shuffled(model, order, steps, seed):
+    """Yield each step of `randomised` with the list of all weights in the copy's place."""
     if order not in ORDERS:
         raise UserError(f"No order {order!r}: give {' or '.join(ORDERS)}.")
     weights = [layer.get_weights() for layer in model.layers]
@@ -68,11 +76,8 @@ def randomised(model, order="top_down", steps=STEPS, seed=0):
         groups.reverse()
     for step in range(1, steps + 1):
         chosen = np.concatenate(groups[:step]).astype(int)
-        copy = keras.models.clone_model(model)
-        for n, layer in enumerate(copy.layers):
-            if weights[n]:
-                layer.set_weights(_shuffle(weights[n], seed, n) if n in chosen else weights[n])
-        yield step, len(chosen) / len(places), copy
+        shuffled = [_shuffle(w, seed, n) if n in chosen else w for n, w in enumerate(weights)]
+        yield step, len(chosen) / len(places), [one for layer in shuffled for one in layer]
 
 
 def _shuffle(weights, seed, number):
@@ -141,11 +146,13 @@ def randomisation_curve(model, explainer, images, original=None, steps=STEPS, se
     """
     original = explainer(model, images) if original is None else original
     parts = []
+    copy = keras.models.clone_model(model)  # one for all steps, so that nothing is compiled again
     for order in ORDERS:
-        for step, share, copy in randomised(model, order, steps, seed):
+        for step, share, weights in _shuffled(model, order, steps, seed):
             if order == "bottom_up" and step == steps:
                 part = parts[steps - 1].assign(order=order)
             else:
+                copy.set_weights(weights)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", RuntimeWarning)
                     part = map_similarity(original, explainer(copy, images))

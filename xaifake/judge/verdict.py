@@ -22,6 +22,7 @@ from xaifake import __version__
 from xaifake.data import load_faces
 from xaifake.data.folders import whole_file, write_text
 from xaifake.detector.evaluation import sample_found_fakes
+from xaifake.detector.forward import ENOUGH, forward
 from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers import innvestigate
@@ -66,6 +67,10 @@ class Entry:
     options: tuple = ()
     absolute: bool = False
     dear: bool = False
+
+    def __post_init__(self):
+        if (precision := dict(self.options).get("precision", "float32")) != "float32":
+            raise UserError(f"Methods are judged in float32, not in {precision}.")
 
     @property
     def name(self):
@@ -202,9 +207,13 @@ def _versions(entries):
 
 
 def _write_settings(out, cases, versions):
+    engine = forward(cases[0].model, ENOUGH).engine
+    if engine not in versions:
+        versions = {**versions, engine: version(engine)}
     record = {
         "detectors": [case.settings for case in cases],
         "minutes": round(sum(case.parts.seconds() for case in cases) / 60, 1),
+        "engine": engine,
         "versions": {"xaifake": __version__, **versions},
     }
     write_text(out / "settings.json", json.dumps(record, indent=1) + "\n")
@@ -292,23 +301,29 @@ class _Case:
 
     def jobs(self, last):
         """Return (description, function without arguments) of every piece."""
-        jobs = [(f"maps, {e.name}", partial(self.maps, e)) for e in self.entries]
+        jobs = [job for entry in self.entries for job in self.of_entry(entry, last)]
         if self.twins:
-            jobs += [
-                (f"twins, {e.name}", partial(self.twin_maps, e)) for e in self.entries if not e.dear
-            ]
             jobs += [("causal maps", self.cause), ("best order", self.best)]
             jobs += [(f"put back, {name}", partial(self.put_back, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
         if last:
             jobs += [("planted cue", self.planted)]
-            jobs += [(f"cost, {e.name}", partial(self.cost, e)) for e in self.entries]
-            jobs += [(f"stability, {e.name}", partial(self.moved, e)) for e in MOVED]
             jobs += [("LIME's seeds", self.seeds)]
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in MOVED]
         if last and self.twins:
             jobs += [(f"filling, {name}", partial(self.filling, name)) for name in FILLED]
         return [(f"{self.scale}x {description}", job) for description, job in jobs]
+
+    def of_entry(self, entry, last):
+        """Return the pieces of one entry that need its compiled network, one after another."""
+        jobs = [(f"maps, {entry.name}", partial(self.maps, entry))]
+        if self.twins and not entry.dear:
+            jobs.append((f"twins, {entry.name}", partial(self.twin_maps, entry)))
+        if last:
+            jobs.append((f"cost, {entry.name}", partial(self.cost, entry)))
+        if last and entry in MOVED:
+            jobs.append((f"stability, {entry.name}", partial(self.moved, entry)))
+        return jobs
 
     def tables(self, last):
         """Return the finished tables of this detector."""
@@ -472,7 +487,9 @@ class _Case:
         """Score an order of cells by what the logit loses."""
 
         def make():
-            logits = faithfulness.put_back(self.model, self.sample, self.order(name))
+            count = len(self.names()) * len(self.sample) * len(faithfulness.SHARES)
+            order = self.order(name)
+            logits = faithfulness.put_back(self.model, self.sample, order, count=count)
             cause = self.cause()
             lost = cause.fake[:, None] - logits
             columns = {f"lost_{share:.0%}".rstrip("%"): lost[:, k]
@@ -553,8 +570,11 @@ class _Case:
         def make():
             orders, rows = self.order(name), []
             acts = {"deletion": faithfulness.deletion, "insertion": faithfulness.insertion}
-            for (act, run), fill in product(acts.items(), faithfulness.FILLS):
-                logits = run(self.model, self.sample.images, orders, fill)
+            runs = list(product(acts.items(), faithfulness.FILLS))
+            pictures = len(self.sample) * len(faithfulness.FILL_SHARES)
+            count = len(FILLED) * len(runs) * pictures
+            for (act, run), fill in runs:
+                logits = run(self.model, self.sample.images, orders, fill, count=count)
                 for share, column in zip(faithfulness.FILL_SHARES, logits.T, strict=True):
                     table = pd.DataFrame({"logit": column, "share": share, "fill": fill})
                     rows.append(self.describe(self.sample, table.assign(act=act, entry=name)))

@@ -13,14 +13,13 @@ from xaifake.data.faces import FaceFinder, cut_square, face_square
 from xaifake.data.footage import open_footage
 from xaifake.data.people import Person, assign
 from xaifake.data.rendering import VideoWriter
-from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge.examination import find_entries
 from xaifake.progress import progress_bar
 from xaifake.show import wording
 from xaifake.show.maps import COLOURS, PERCENTILE
 
-BATCH = 16  # frames
+BATCH = 32  # frames
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
 STRENGTH = 0.65  # of the colour where the map is darkest
 CHANGED = 12  # grey levels by which a face may differ from that of the frame before
@@ -68,8 +67,9 @@ def write_overlay(report, out, progress=True):
         raise UserError(f"{footage.name} is a {footage.kind}: --video needs a video.")
     entry = next((e for e in find_entries(report.settings["methods"]) if not e.dear), None)
     entry = entry or find_entries([_CHEAP])[0]
-    artist = _Artist(report, entry)
-    pairs = _with_faces(footage, any("too_small" in v.doubts for v in report.verdicts))
+    finder = FaceFinder()
+    artist = _Artist(report, entry, finder)
+    pairs = _with_faces(footage, finder, any("too_small" in v.doubts for v in report.verdicts))
     if progress:
         print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
@@ -88,9 +88,8 @@ def write_overlay(report, out, progress=True):
         raise UserError(f"Not a single frame of {footage.name} can be read: there is no video.")
 
 
-def _with_faces(footage, small):
+def _with_faces(footage, finder, small):
     """Yield every frame with the faces in it; small ones are looked for as `find_people` does."""
-    finder = FaceFinder()
     shown, searched = tee(footage.read())
     found = finder.follow(frame.image for frame in searched)
     for frame, faces in zip(shown, found, strict=True):
@@ -102,8 +101,8 @@ def _with_faces(footage, small):
 class _Artist:
     """Draws on frames in their order; knows who was where a frame ago."""
 
-    def __init__(self, report, entry):
-        self.report, self.entry, self.finder = report, entry, FaceFinder()
+    def __init__(self, report, entry, finder):
+        self.report, self.entry, self.finder = report, entry, finder
         self.people = [verdict.person for verdict in report.verdicts]
         self.doubtful = {id(v.person) for v in report.verdicts if v.doubts}
         self.scores = {}  # by person: sum and number of the probabilities so far
@@ -128,9 +127,8 @@ class _Artist:
         ]
         maps, logits = iter(()), iter(())
         if crops:
-            model, images = self.report.model, np.stack(crops)
-            maps = iter(self.entry.maps(model, images)[0])
-            logits = iter(predict_logits(model, images))
+            heatmaps, said = self.entry.maps(self.report.model, np.stack(crops))
+            maps, logits = iter(heatmaps), iter(said.logit)
         for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
             picture = frame.image.copy()
             for (_, person), square in zip(pairs, ones, strict=True):

@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from xaifake.detector.forward import parts, remember
 from xaifake.errors import UserError
-from xaifake.explainers.graph import parts_of, same_parts
 from xaifake.explainers.lrp.canonise import Folding
 from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
 from xaifake.explainers.lrp.rules import (
@@ -255,7 +255,7 @@ class _Known:
 
     def __init__(self, model):
         check_layers(model)
-        self._parts = parts_of(model)
+        self._has_parts = remember(parts(model))
         folding = Folding(model)
         self._gone = folding.gone
         self._given = model.get_weights()
@@ -265,7 +265,7 @@ class _Known:
 
     def fits(self, model):
         """Bring the weights up to date; return False if the model is built or folded otherwise."""
-        if not same_parts(self._parts, parts_of(model)):
+        if not self._has_parts(parts(model)):
             return False
         given = model.get_weights()
         if all(map(np.array_equal, given, self._given)):
