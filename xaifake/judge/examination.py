@@ -248,7 +248,7 @@ def _cell(side):
 
 def _speaking_for_fake(model, images, entry, sign):
     """Explain the class that the verdict names, since not every method tells what is against it."""
-    heatmaps = entry.maps(model, images, "fake" if sign > 0 else "real")[0]
+    heatmaps, _ = entry.maps(model, images, "fake" if sign > 0 else "real", False)
     return heatmaps if entry.absolute else sign * heatmaps
 
 

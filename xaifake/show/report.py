@@ -26,6 +26,7 @@ from xaifake.data.faces import cut_square
 from xaifake.data.folders import write_text
 from xaifake.data.footage import Footage, open_footage
 from xaifake.data.people import Person, find_people
+from xaifake.data.workers import processors
 from xaifake.detector.reference import Reference, check_faces, doubts, reference_for
 from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
@@ -387,7 +388,8 @@ def _time_a_pass(model):
 
 def _one_person(entries, pass_seconds, numbers):
     maps = sum(count_passes(entries).values()) * count_maps(min(PICTURES, len(numbers)))
-    return _START_SECONDS + _SEARCH_SECONDS * len(numbers) + maps * pass_seconds
+    search = _SEARCH_SECONDS * len(numbers) / processors()
+    return _START_SECONDS + search + maps * pass_seconds
 
 
 def _claim(keep):
