@@ -24,11 +24,14 @@ def load(name):
 
 
 def small_network(size=128, precision="float32"):
-    """A network of three layers in Xception's place: the benchmark's arithmetic is tested."""
+    """A network of four layers in Xception's place: the benchmark's arithmetic is tested."""
     inputs = keras.Input((size, size, 3))
-    x = keras.layers.Conv2D(2, 8, strides=8, dtype=precision)(inputs)
+    start = keras.initializers.GlorotUniform(seed=0)
+    x = keras.layers.Conv2D(2, 8, strides=8, dtype=precision, kernel_initializer=start)(inputs)
+    x = keras.layers.BatchNormalization(dtype=precision)(x)
     x = keras.layers.GlobalAveragePooling2D(dtype=precision)(x)
-    return keras.Model(inputs, keras.layers.Dense(1, dtype="float32")(x))
+    x = keras.layers.Dense(1, dtype="float32", kernel_initializer=start)(x)
+    return keras.Model(inputs, x)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,10 @@ def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypat
     printed = capsys.readouterr().out
     for words in ("cores", "images a second: ", "ratio: ", "waiting for input: ", "limit: "):
         assert words in printed
-    assert pd.read_csv(table).precision.to_list() == ["float32", "mixed_float16"]
+    written = pd.read_csv(table)
+    assert written.precision.to_list() == written.plain_precision.to_list() == precisions[1:]
+    # The same weights, pictures and steps: the fused way learns what the plain one does.
+    assert (written.losses_apart < [1e-4, 1e-2]).all()
     # 16 x 16 places, each with 8 x 8 x 3 weights for both channels; the end has two weights.
     assert training.operations(small_network()) == 2 * (256 * 192 * 2 + 2)
 
@@ -118,6 +124,33 @@ def test_the_import_benchmark_prints_seconds_beside_numpy(capsys, monkeypatch):
     assert re.fullmatch(r"import xaifake: .* s, \d+ modules, \S+ times NumPy", lines[1])
     seconds, modules = imports.measure("import time, wave; time.sleep(0.2)")
     assert seconds >= 0.2 and modules > 10
+
+
+def test_the_training_benchmark_says_where_the_time_goes(capsys, monkeypatch):
+    training = load("training")
+    monkeypatch.setattr(training, "build_xception", small_network)
+    few = ["--batch", "4", "--steps", "3", "--rounds", "1"]
+    training.main([*few, "--plain-precision", "mixed_bfloat16", "--profile"])
+    printed = capsys.readouterr().out
+    assert "plain fit on arrays, mixed_bfloat16: " in printed
+    for way in ("own", "plain"):
+        table = printed.split(f"operations of {way}:\n")[1].split("  operations of")[0]
+        shares = dict(re.findall(r"    (.+): (\S+)%", table))
+        assert {"batch norm", "other convolutions", "Adam"} <= set(shares)
+        assert sum(map(float, shares.values())) == pytest.approx(100, abs=1)
+
+
+def test_operations_are_sorted_by_what_they_are_and_where_they_stand():
+    kind = load("training").kind_of_operation
+    call, convolution = "StatefulPartitionedCall", "block5_sepconv1_1/separable_conv2d"
+    assert kind(f"{call}/xception_1/block5_sepconv1_bn_1/moments/mean:Mean") == "batch norm"
+    assert kind(f"{call}/xception_1/batch_normalization_1/batchnorm/mul:Mul") == "batch norm"
+    assert kind(f"{call}/xception_1/{convolution}:_MklNativeConv2D") == "other convolutions"
+    depthwise = f"{convolution}/depthwise:_MklNativeDepthwiseConv2dNative"
+    assert kind(f"{call}/gradient_tape/xception_1/{depthwise}") == "depthwise convolutions"
+    assert kind(f"{call}/adam/ResourceApplyAdam_3:ResourceApplyAdam") == "Adam"
+    assert kind(f"{call}/xception_1/add_1/Add:AddV2") == "the rest"
+    assert kind("ExecutorState::Process") is None and kind("EagerExecute") is None
 
 
 def test_a_step_waits_from_the_end_of_the_one_before_until_its_batch_is_there():

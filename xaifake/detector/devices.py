@@ -53,12 +53,17 @@ class Devices:
         Number of devices.
     host, hosts : int
         Number of this host, from 0, and number of hosts.
+    fused : bool
+        Whether the layers and the optimiser of `xaifake.detector.fused` are for this device: a
+        single processor under TensorFlow. Elsewhere XLA fuses operations, or several devices
+        take batch norm's statistics together, which the fused operation cannot.
     """
 
     def __init__(self):
         self.backend = keras.backend.backend()
         names = [] if self.backend == "torch" else keras.distribution.list_devices()
         self.count = max(1, len(names))
+        self.fused = self.backend == "tensorflow" and names[0].startswith("cpu") and len(names) == 1
         self.host, self.hosts = 0, 1
         self._distribution = self._strategy = None
         if self.count > 1 and self.backend == "tensorflow":

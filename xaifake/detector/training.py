@@ -25,6 +25,7 @@ from xaifake.detector.batches import (
     with_augmentation,
 )
 from xaifake.detector.devices import Devices, join_hosts
+from xaifake.detector.fused import FusedAdam, with_fused_batch_norms
 from xaifake.detector.xception import (
     batch_norms,
     build_xception,
@@ -240,6 +241,45 @@ def recalibrate(model, batches):
             layer.momentum = momentum
 
 
+def model_to_fit(network, shape, learning_rate, precision, devices):
+    """Make the compiled model that `train` fits.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Maps float32 (N, size, size, 3) in [-1, 1] to logits.
+    shape : tuple of int
+        Shape (H, H, 3) of the training pictures.
+    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule
+        Of Adam.
+    precision : str
+        The network's; with "mixed_float16" the loss is scaled.
+    devices : Devices
+        What trains. A single processor under TensorFlow gets the network's fused copy.
+
+    Returns
+    -------
+    tuple of keras.Model
+        The network that learns, with the weights of the given one, and the model, which maps
+        uint8 pictures (N, H, H, 3) and their variations (N, 6) to that network's logits.
+    """
+    if devices.fused:
+        network = with_fused_batch_norms(network)
+    devices.normalise_together(batch_norms(network))
+    optimizer = (FusedAdam if devices.fused else keras.optimizers.Adam)(learning_rate)
+    if precision == "mixed_float16":
+        # Small gradients would be zero in float16.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model = with_augmentation(network, shape)
+    # Keras compiles with XLA, but on TensorFlow's CPU, where XLA is slower.
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+    )
+    return network, model
+
+
 class _Progress(keras.callbacks.Callback):
     """Moves the run's bar and, after a few steps, tells how long the rest will take."""
 
@@ -317,11 +357,7 @@ class _Run:
     def _build(self, epoch):
         """Make the model for an epoch's size, in the state of the end of the epoch before."""
         precision = self.settings["precision"]
-        self.network = build_xception(
-            self._size(epoch), precision=precision, seed=self.settings["seed"]
-        )
-        self.devices.normalise_together(batch_norms(self.network))
-        self.model = with_augmentation(self.network, self.training.shape)
+        network = build_xception(self._size(epoch), precision=precision, seed=self.settings["seed"])
         rate = self.settings["learning_rate"]
         steps = self.settings["epochs"] * self.steps
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -331,15 +367,8 @@ class _Run:
             warmup_target=rate,
             warmup_steps=WARM_UP_STEPS,
         )
-        optimizer = keras.optimizers.Adam(schedule)
-        if precision == "mixed_float16":
-            # Small gradients would be zero in float16.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        # Keras compiles with XLA, but on TensorFlow's CPU, where XLA is slower.
-        self.model.compile(
-            optimizer=optimizer,
-            loss=keras.losses.BinaryCrossentropy(from_logits=True),
-            metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        self.network, self.model = model_to_fit(
+            network, self.training.shape, schedule, precision, self.devices
         )
         self.model.optimizer.build(self.model.trainable_variables)
         if self.checkpoint.is_file():
