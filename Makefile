@@ -14,10 +14,10 @@ PROJECT := .venv/.project
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet)
 LOCK := requirements/requirements.txt requirements/innvestigate.txt requirements/uv.txt
 COMPARED := _build/compared
-# In the order of the files: reordered, the longest would come last, on one worker alone.
 PYTEST := $(BIN)/python -m pytest --durations=40 --durations-min=1
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# A worker without work takes some of the other's, so that both end at the same time.
+TWO := -n 2 --dist worksteal
 
 export TF_CPP_MIN_LOG_LEVEL := 3
 # Images for containers often set it: every process would then compile TensorFlow anew, for 15 s.

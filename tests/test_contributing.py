@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import yaml
 from nbclient import NotebookClient
 from test_notebooks import missing_from_the_frame
@@ -58,6 +59,7 @@ def test_the_files_that_are_named_exist():
     assert [n for pair in named for n in pair if n and not (chapters.ROOT / n).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_template_is_a_chapter_that_runs():
     notebook = chapters.read(TEMPLATE)
     assert missing_from_the_frame(notebook, "00_template") == []

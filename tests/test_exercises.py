@@ -118,4 +118,4 @@ def test_pages_in_one_process_share_neither_names_nor_folder(tmp_path):
     assert (tmp_path / "note").exists()
     with pytest.raises(NameError, match="'a'") as raised:
         run_here(["b = 1", "print(a)"], tmp_path)
-    assert raised.traceback[-1].path.name == "block 2 of the page"
+    assert raised.traceback[-1].path == "block 2 of the page"

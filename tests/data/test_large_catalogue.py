@@ -12,13 +12,12 @@ import tiny
 
 from xaifake.data.dataset import read_manifest
 
+pytestmark = pytest.mark.slow
 REALS, FAKES = 363, 3068
 RUN = """
 import json, resource, sys, time
 from xaifake.data import compare_with_dfd, extract_faces, read_catalogue, sampling_rates
 from xaifake.data import split_by_person
-
-pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     start = time.perf_counter()
     catalogue = read_catalogue(sys.argv[1])

@@ -224,6 +224,7 @@ def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
     assert_same_run(run_to_the_end(tmp_path), finished[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
 def test_two_devices_train_as_one_does(backend, finished, tmp_path):
     log = run_to_the_end(tmp_path, devices=2, backend=backend)

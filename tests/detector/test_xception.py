@@ -106,6 +106,7 @@ def test_weights_survive_the_way_to_the_disk_and_back(seen, tmp_path):
     assert np.allclose(predict_logits(other, images), logits, atol=0.01 * np.abs(logits).max())
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_logits_on_jax(seen, tmp_path):
     save_weights(seen, tmp_path / "weights")
     np.save(tmp_path / "images.npy", pictures(2))

@@ -97,6 +97,7 @@ def xception():
     return model
 
 
+@pytest.mark.slow
 def test_integrated_gradients_agree_on_xception(xception):
     images = np.random.default_rng(4).uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
     question = ask(xception, images)
@@ -104,6 +105,7 @@ def test_integrated_gradients_agree_on_xception(xception):
     assert_close(images * mean, run(xception, images, "integrated_gradients", steps=4))
 
 
+@pytest.mark.slow
 def test_guided_backprop_agrees_on_xception(xception):
     images = np.random.default_rng(5).uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
     assert_close(
@@ -257,6 +259,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_import_order_does_not_matter(order):
     script = f"""

@@ -181,6 +181,7 @@ def test_one_function_written_in_two_ways_has_one_map_here_and_two_there(images)
     assert np.corrcoef(*(maps.ravel() for maps in there))[0, 1] < 0.9
 
 
+@pytest.mark.slow
 def test_on_a_folded_network_the_other_engine_has_the_z_rule_right_and_alpha_beta_wrong(images):
     folded = canonise(separable())
     ours, theirs = ours_and_theirs(folded, images, method="lrp.epsilon")

@@ -281,6 +281,7 @@ def assert_whole(folder, names):
             assert pd.read_parquet(path).shape == (400_000, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_what_is_there_is_whole_however_often_the_process_is_killed(tmp_path):
     arrays, table = (tmp_path / name for name in ("maps/large.npz", "large.parquet"))

@@ -414,6 +414,7 @@ def test_a_name_that_is_not_unicode_can_be_written(loaded, tmp_path, monkeypatch
 # How it runs
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
     clips, loaded, tmp_path, monkeypatch, fake
 ):
