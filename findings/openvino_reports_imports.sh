@@ -12,7 +12,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy
+    openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
 mkdir "$place/home"
 
 cat > "$place/look.py" <<'PY'

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 
 import pytest
 
@@ -20,6 +21,16 @@ def need_browser():
 def browser(need_browser):
     with open_browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_networks():
+    """Free what is kept of the shipped detectors, which no module's end would free: gigabytes."""
+    yield
+    kept = {"xaifake.explainers.lrp.methods": "_known", "xaifake.detector.forward": "_converted"}
+    for module, name in kept.items():
+        if module in sys.modules:
+            getattr(sys.modules[module], name).clear()
 
 
 @pytest.fixture(scope="session")
