@@ -26,7 +26,6 @@ PROFILES = ("smoke", "demo", "paper")
 JOBS = 2
 # Those that take longest come first, so that the processes end at about the same time.
 LONGEST = ("03_training", "10_sanity", "12_explain_a_video", "06_lrp", "05_lime")
-_USED_FILES = Path(__file__).with_name("used_files.py")
 
 
 def read_profile(name, notebooks=chapters.NOTEBOOKS):
@@ -99,7 +98,7 @@ def run_chapter(path, values, out, bar=None):
             str(copy),
             parameters=changed_parameters(chapters.read(path), values),
             kernel_name=chapters.KERNELSPEC["name"],
-            extra_arguments=[*chapters.QUIET_KERNEL, f"--IPKernelApp.exec_files=['{_USED_FILES}']"],
+            extra_arguments=chapters.QUIET_KERNEL,
             cwd=str(path.parent),
             progress_bar=False
             if bar is None

@@ -1,8 +1,17 @@
-"""Run in a chapter's kernel at its start: note which files of xaifake the chapter uses.
+"""Run in a chapter's kernel at its start; leaves no name in the chapter.
 
-The kernel writes them after each cell to the file named by CHAPTER_USES, one path a line, so that
-`chapter_digests` can be held to what a chapter really rested on. Leaves no name in the chapter.
+Keeps the kernel's end quiet, and notes which files of xaifake the chapter uses: the kernel writes
+them after each cell to the file named by CHAPTER_USES, one path a line, so that `chapter_digests`
+can be held to what a chapter really rested on.
 """
+
+
+def _quiet_end():
+    import logging
+
+    # A kernel that is told to stop drops the task in which it waits for such orders; asyncio tells
+    # of it as of an error.
+    logging.getLogger("asyncio").addFilter(lambda r: "Kernel.dispatch_" not in r.getMessage())
 
 
 def _watch():
@@ -30,5 +39,6 @@ def _watch():
     get_ipython().events.register("post_run_cell", write)  # noqa: F821
 
 
+_quiet_end()
 _watch()
-del _watch
+del _quiet_end, _watch
