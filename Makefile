@@ -42,8 +42,7 @@ test: env
 test-book: env
 	@rm -rf $(COMPARED)
 	-$(BIN)/python tools/run_chapters.py --out $(COMPARED)
-	$(PYTEST) -m "not slow" --executed $(COMPARED) notebooks tests/test_book.py \
-		tests/test_chapter_digests.py
+	$(PYTEST) -m "book or pages" --executed $(COMPARED) notebooks tests
 	$(BIN)/python tools/chapter_digests.py --store notebooks/*.ipynb
 
 test-changed: env

@@ -22,6 +22,7 @@ import chapters
 import pages
 import run_chapters
 
+pytestmark = pytest.mark.pages
 CHAPTERS = chapters.chapter_paths()
 CODED = ("06_lrp", "12_explain_a_video")  # chapters with code in all of its colours
 # The theme declares this constant twice on every page, which harms nothing.

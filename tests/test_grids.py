@@ -27,6 +27,7 @@ def test_stored_curves_have_every_entry_of_the_sweep():
         assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
 
 
+@pytest.mark.book
 def test_a_stored_entry_comes_out_again(shipped_detector, shipped_faces):
     stored = stored_curves().query("scale == 2.0 and kind == 'blur' and strength == 0")
     now = perturbation_curve(shipped_detector(2.0), shipped_faces(2.0), [Blur(0)], resamples=2)
@@ -52,6 +53,7 @@ def test_no_map_of_the_grid_stands_there_twice_and_one_comes_out_again(
     np.testing.assert_allclose(now, stored, atol=2e-3 * np.abs(stored).max())
 
 
+@pytest.mark.book
 def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale(
     shipped_detector, shipped_faces
 ):
@@ -63,6 +65,7 @@ def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale(
         assert set(sample.table.video) == set(part.video)
 
 
+@pytest.mark.book
 def test_stored_maps_of_our_rules_come_out_again(shipped_detector, shipped_faces):
     grid = rule_grid(2.0)
     assert set(grid.own) == set(compute_grids.SHARED)
@@ -157,6 +160,7 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(ship
         assert (sizes[list(BASELINES)] == about["found"]).all()
 
 
+@pytest.mark.book
 def test_stored_scores_of_maps_come_out_again(shipped_detector, shipped_faces):
     stored = judged("localisation")
     stored = stored[stored.scale == np.float32(2.0)].set_index(["entry", "video", "frame"])

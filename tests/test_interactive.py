@@ -55,6 +55,7 @@ def test_a_missing_state_is_noticed(drawn):
     assert len(FIGURE.findall(drawn["lime"].replace('alt="', 'title="', 1))) == COUNTS["lime"] - 1
 
 
+@pytest.mark.book
 def test_the_lrp_maps_are_those_of_the_library(shipped_detector):
     stored, detector = arrays("lrp"), shipped_detector(make_interactive.SCALE)
     rule = make_interactive.RULES.index("lrp.alpha_1_beta_0")
@@ -67,6 +68,7 @@ def test_the_lrp_maps_are_those_of_the_library(shipped_detector):
     np.testing.assert_allclose(stored["sums"][0, rule], now["input"].sum((1, 2)), rtol=0.01)
 
 
+@pytest.mark.book
 def test_the_perturbed_maps_are_those_of_the_library(shipped_detector):
     stored, detector = arrays("perturbed"), shipped_detector(make_interactive.SCALE)
     inputs = stored["inputs"][0, [0, 3]]
@@ -74,6 +76,7 @@ def test_the_perturbed_maps_are_those_of_the_library(shipped_detector):
     np.testing.assert_allclose(stored["lrp"][0, [0, 3]], make_interactive.as_shares(now), atol=0.02)
 
 
+@pytest.mark.book
 def test_the_lime_maps_are_those_of_the_library(shipped_detector):
     stored, detector = arrays("lime"), shipped_detector(make_interactive.SCALE)
     cut = stored["segments"][0, :1].astype(int)

@@ -31,7 +31,8 @@ def defaults(parameter):
             given = inspect.signature(function).parameters.get(parameter)
         except ValueError:  # written in C
             continue
-        if given is not None and given.default not in (given.empty, None):
+        # Keras' batch norm has a scale too, which is no number.
+        if given is not None and given.default not in (given.empty, None, True):
             found[name] = given.default
     return found
 

@@ -12,6 +12,7 @@ from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.scales import SCALES
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_stored_weights_score_what_the_card_says(scale):
     scores = evaluate(load_detector(scale), load_faces(split="test", scale=scale)).scores

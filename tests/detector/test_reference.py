@@ -40,6 +40,7 @@ def faces(shipped_faces):
     return shipped_faces(2.0)
 
 
+@pytest.mark.book
 def test_the_stored_reference_is_what_is_measured_now(detector, known, faces):
     now = learn_reference(detector, faces)
     assert (now.labels == known.labels).all()

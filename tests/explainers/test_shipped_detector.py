@@ -18,7 +18,8 @@ def faces(shipped_faces):
     return shipped_faces(2.0)
 
 
-@pytest.mark.parametrize(("baseline", "count"), [("grey", 4), ("twin", 2)])
+@pytest.mark.book
+@pytest.mark.parametrize(("baseline", "count"), [("grey", 6), ("twin", 4)])
 def test_integrated_gradients_are_complete_to_a_hundredth(detector, faces, baseline, count):
     firsts = faces[~faces.table.duplicated("video").to_numpy() & (faces.labels == 1)][:40]
     fakes = firsts[predict_logits(detector, firsts.images) > 0][:count]
@@ -40,6 +41,7 @@ def test_integrated_gradients_are_complete_to_a_hundredth(detector, faces, basel
         assert (error < 0.01 * np.abs(difference))[clear].all()
 
 
+@pytest.mark.book
 def test_the_stored_sweep_of_lime_comes_out_again(detector, faces):
     stored = lime_sweep()
     case = stored[(stored.fill == "twin") & (stored.num_samples == 50)].iloc[0]
