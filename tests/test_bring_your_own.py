@@ -8,6 +8,7 @@ from page_code import python_blocks, run
 PAGE = ROOT / "book" / "bring_your_own.md"
 
 
+@pytest.mark.book
 def test_the_code_of_the_page_runs(tmp_path):
     blocks = python_blocks(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 8

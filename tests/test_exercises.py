@@ -55,6 +55,7 @@ def test_every_chapter_has_exercises_and_questions(stem):
     assert page_faults(read(stem)) == []
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("stem", [stem for stem in CHAPTERS if stem != IN_A_PROCESS])
 def test_the_code_of_the_solutions_runs(stem, tmp_path, monkeypatch):
     for name, value in QUIET.items():
