@@ -2,8 +2,8 @@
 
 The stack is made anew from requirements/colab.txt, beside a stand-in for the module google.colab.
 Chapters that do something else with the paper's profile, DFD on a GPU, walk through it here, on the
-embedded clips and for one short epoch. The others run with the smoke profile, the only place where
-they do; those that explain faces, on some that were just extracted and have no twins.
+embedded clips and for one short epoch. The others run with the smoke profile; those that explain
+faces, on some that were just extracted and have no twins.
 """
 
 import functools
