@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,15 +12,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from planted import SETTINGS, read_planted, tiny_network
+from filelock import FileLock
+from planted import SETTINGS, read_planted, read_planted_pairs, tiny_network
 from safetensors.numpy import load
 
 import xaifake
-from xaifake.detector import load_weights, predict_logits, training
+from xaifake.data import portrait_folders, portraits
+from xaifake.detector import Detector, load_weights, training
 from xaifake.detector.batches import VALIDATION, EncodedFaces
 from xaifake.detector.devices import Devices
 from xaifake.detector.training import recalibrate
 from xaifake.errors import UserError
+from xaifake.runs import RunFolder
 
 SCRIPT = Path(__file__).with_name("planted.py")
 
@@ -28,6 +32,7 @@ SCRIPT = Path(__file__).with_name("planted.py")
 def planted(monkeypatch):
     """Let `train` see the planted faces and a network that trains in a second."""
     monkeypatch.setattr(training, "read_encoded", read_planted)
+    monkeypatch.setattr(training, "read_pairs", read_planted_pairs)
     monkeypatch.setattr(training, "build_xception", tiny_network)
 
 
@@ -60,7 +65,7 @@ def test_recalibration_is_the_plain_average_over_batches():
 def test_a_run_learns_and_leaves_log_card_and_weights(finished):
     out, log = finished
     assert sorted(file.name for file in out.iterdir()) == [
-        *("card.json", "log.csv", "settings.json", "weights.safetensors")
+        *("card.json", "log.csv", "run.lock", "settings.json", "weights.safetensors")
     ]
     assert log["size"].tolist() == [80, 80, 128, 128]
     assert log["images"].tolist() == [64, 128, 192, 256]
@@ -96,7 +101,7 @@ def test_the_kept_weights_are_the_better_ones_and_give_the_score_on_the_card(fin
     faces = EncodedFaces(encoded, labels, table["video"])
     rng = np.random.default_rng([VALIDATION, 0])
     rows = faces.draw_balanced(24, rng)
-    logits = predict_logits(model, faces.decode(rows)).astype(float)
+    logits = Detector(model).logits(faces.decode(rows)).astype(float)
     loss = np.mean(np.logaddexp(0, logits) - labels[rows] * logits)
     assert loss == pytest.approx(losses[kept], abs=0.02)
 
@@ -124,6 +129,17 @@ def test_a_folder_with_other_settings_or_other_faces_is_refused(finished, plante
     monkeypatch.setattr(training, "read_encoded", one_less)
     with pytest.raises(UserError, match="data was"):
         training.train("faces", out, **SETTINGS)
+
+
+def test_a_second_process_may_not_train_in_the_same_folder(finished, planted, tmp_path):
+    with RunFolder(finished[0], json.loads((finished[0] / "settings.json").read_text())).alone():
+        training.train("faces", finished[0], **SETTINGS)  # it is done, and only read
+    for name in ("settings.json", "run.lock"):
+        shutil.copy(finished[0] / name, tmp_path)
+    with FileLock(tmp_path / "run.lock"):
+        with pytest.raises(UserError, match="Another process is at work"):
+            training.train("faces", tmp_path, **SETTINGS)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -198,10 +214,81 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert_same_weights(tmp_path, finished[0])
 
 
-def start(out, devices=1, backend="tensorflow", **variables):
+TEN_STEPS = {**SETTINGS, "epochs": 2, "images_per_epoch": 20, "patch_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def portrait_folder(tmp_path_factory):
+    """Four people's portraits."""
+    folder = tmp_path_factory.mktemp("portraits")
+    for person in ("001", "004", "009", "012"):
+        shutil.copy(portraits.FOLDER / "images" / f"{person}_neutral.jpg", folder)
+    return folder
+
+
+def test_a_run_on_portraits_stopped_at_any_place_gets_the_weights_of_an_undisturbed_one(
+    portrait_folder, planted, tmp_path, monkeypatch
+):
+    how = {**TEN_STEPS, "portraits": [portrait_folder]}
+    expected = training.train("faces", tmp_path / "whole", **how)
+    assert {"val_auc_videos", "val_auc_portraits"} <= set(expected)
+    card = json.loads((tmp_path / "whole" / "card.json").read_text())
+    assert card["training_faces"] == {"videos": {"pairs": 12, "clips": 4}, "portraits": 3}
+    assert "portraits=[...]" in card["command"] and str(portrait_folder) not in json.dumps(card)
+    assert sorted(file.name for file in (tmp_path / "whole").iterdir()) == [
+        *("card.json", "log.csv", "run.lock", "settings.json", "weights.safetensors")
+    ]
+
+    saved, searched = training._Run._save, []
+
+    def stopped(run):
+        if len(run.log) == 2:
+            raise KeyboardInterrupt
+        saved(run)
+
+    monkeypatch.setattr(training._Run, "_save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        training.train("faces", tmp_path / "parts", **how)
+    monkeypatch.setattr(training._Run, "_save", saved)
+    monkeypatch.setattr(portrait_folders, "FaceFinder", lambda: searched.append(1))
+    assert_same_run(training.train("faces", tmp_path / "parts", **how), expected)
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
+    assert not searched
+
+
+def test_another_folder_of_portraits_is_another_run(portrait_folder, planted, tmp_path):
+    how = {**TEN_STEPS, "epochs": 1}
+    training.train("faces", tmp_path / "run", **how, portraits=[portrait_folder])
+    (other := tmp_path / "other").mkdir()
+    shutil.copy(next(portrait_folder.iterdir()), other)
+    with pytest.raises(UserError, match="portraits was .*, is "):
+        training.train("faces", tmp_path / "run", **how, portraits=[other])
+    with pytest.raises(UserError, match="one portrait with a face: give at least two"):
+        training.train("faces", tmp_path / "alone", **how, portraits=[other])
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"portrait_share": 0}, "portrait_share is 0.0: give a share above 0"),
+        ({"kinds": ["eyes", "ears"]}, "kinds is .*ears.*: give some of whole, inner"),
+        ({"portraits": ["nowhere"]}, "There is no folder nowhere"),
+    ],
+)
+def test_portraits_that_make_no_sense_are_refused(
+    wrong, message, portrait_folder, planted, tmp_path
+):
+    with pytest.raises(UserError, match=message):
+        training.train(
+            "faces", tmp_path / "run", **{**TEN_STEPS, "portraits": [portrait_folder], **wrong}
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def start(out, devices=1, backend="tensorflow", folders=(), **variables):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend, **variables}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(out), str(devices)],
+        [sys.executable, str(SCRIPT), str(out), str(devices), *map(str, folders)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -213,15 +300,28 @@ def run_to_the_end(out, **how):
     return pd.read_csv(out / "log.csv")
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
-    process = start(tmp_path)
-    log = tmp_path / "log.csv"
+def kill_after_an_epoch(out, **how):
+    process = start(out, **how)
+    log = out / "log.csv"
     while process.poll() is None and not log.exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(finished, tmp_path):
+    kill_after_an_epoch(tmp_path)
     assert_same_run(run_to_the_end(tmp_path), finished[1])
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_portraits_goes_on_where_it_was(portrait_folder, tmp_path):
+    how = {"folders": [portrait_folder]}
+    expected = run_to_the_end(tmp_path / "whole", **how)
+    kill_after_an_epoch(tmp_path / "parts", **how)
+    assert_same_run(run_to_the_end(tmp_path / "parts", **how), expected)
+    assert_same_weights(tmp_path / "parts", tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -282,7 +382,7 @@ def test_the_steps_in_float16_scale_the_loss_and_go_on_where_they_were(
 
 
 def test_an_error_of_a_reading_thread_is_raised_as_it_is(planted, tmp_path, monkeypatch):
-    def broken(faces, rows):
+    def broken(faces, rows, *_):
         raise UserError("a damaged picture")
 
     run_fit = training._Run._fit

@@ -1,22 +1,22 @@
 """Training batches: read ahead on the host, varied on the device (chapter 03_training)."""
 
 import math
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from keras import ops
 
 from xaifake.data.dataset import decode_image
 
 # Of the decoded pictures so many bytes are kept; the others are decoded each time.
 CACHE_BYTES = 2**30
-READERS = min(8, os.cpu_count() or 1)
+READERS = min(8, cpu_count())
 # Keys of the seed sequences, so that no two draws of a run share a random stream.
-EPOCH, BATCH, VALIDATION, RECALIBRATION = range(4)
+EPOCH, BATCH, VALIDATION, RECALIBRATION, PORTRAIT_SPLIT, PAIR = range(6)
 
 
 class EncodedFaces:
@@ -34,6 +34,8 @@ class EncodedFaces:
         The first pictures, so many as have room in these bytes, are decoded only once.
     """
 
+    paired = False
+
     def __init__(self, encoded, labels, clips, cache_bytes=CACHE_BYTES):
         self.encoded = encoded
         self.labels = np.asarray(labels)
@@ -43,12 +45,22 @@ class EncodedFaces:
         self._decoded = np.empty((count, *self.shape), dtype=np.uint8)
         self._known = np.zeros(count, dtype=bool)
 
-    def decode(self, rows):
-        """Return the pictures of some rows, uint8 (len(rows), H, W, 3)."""
+    def decode(self, rows, seed=(), first=0):
+        """Return the pictures of some rows, uint8 (len(rows), H, W, 3); nothing is drawn."""
         pictures = np.empty((len(rows), *self.shape), dtype=np.uint8)
         for place, row in enumerate(rows):
             pictures[place] = self._picture(row)
         return pictures
+
+    def counts(self):
+        """Return how many faces and clips there are of each class, by its name."""
+        return {
+            name: {
+                "faces": int((self.labels == label).sum()),
+                "clips": len(set(self.clips[self.labels == label])),
+            }
+            for label, name in enumerate(("real", "fake"))
+        }
 
     def _picture(self, row):
         if row >= len(self._known):
@@ -85,8 +97,8 @@ def spread_over_clips(clips, count, rng):
     numpy.ndarray of int, (count,)
         Positions in `clips`: first one face of each clip in random order, then a second one...
     """
-    drawn = []
-    for _ in range(math.ceil(count / len(clips))):
+    drawn = [np.empty(0, int)]
+    for _ in range(math.ceil(count / max(1, len(clips)))):
         order = rng.permutation(len(clips))
         turn = pd.Series(clips[order]).groupby(clips[order]).cumcount().to_numpy()
         drawn.append(order[np.argsort(turn, kind="stable")])
@@ -218,7 +230,7 @@ class EpochBatches(keras.utils.PyDataset):
 
     Parameters
     ----------
-    faces : EncodedFaces
+    faces : EncodedFaces or xaifake.detector.pairs.PairedFaces
         The training faces.
     settings : dict
         Of `train`: batch_size, images_per_epoch and seed are read.
@@ -269,8 +281,11 @@ class EpochBatches(keras.utils.PyDataset):
     def _make(self, number):
         rng = np.random.default_rng([BATCH, *self.seed, number])
         variations = draw_variations(self.batch_size, self.faces.shape[0], self.size, rng)
+        if self.faces.paired:
+            variations[1::2] = variations[::2]
         part, parts = self.share
         mine = np.arange(self.batch_size).reshape(parts, -1)[part]
         rows = self.rows[number * self.batch_size + mine]
         labels = self.faces.labels[rows, None].astype(np.float32)
-        return (self.faces.decode(rows), variations[mine]), labels
+        pictures = self.faces.decode(rows, (BATCH, *self.seed, number), int(mine[0]))
+        return (pictures, variations[mine]), labels

@@ -1,11 +1,11 @@
 """Training Xception from scratch, resumable after a kill, on any Keras backend (03_training)."""
 
-import hashlib
 import json
 import platform
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import keras
@@ -15,27 +15,31 @@ from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
 
 from xaifake import __version__
-from xaifake.data.dataset import read_encoded
-from xaifake.data.folders import remove_abandoned, write_text
+from xaifake.data.blending import KINDS
+from xaifake.data.dataset import read_encoded, read_pairs
+from xaifake.data.portrait_folders import find_portraits, list_portraits, portraits_digest
 from xaifake.detector.batches import (
+    PORTRAIT_SPLIT,
     RECALIBRATION,
     VALIDATION,
     EncodedFaces,
     EpochBatches,
     with_augmentation,
 )
+from xaifake.detector.detector import Detector
 from xaifake.detector.devices import Devices, join_hosts
 from xaifake.detector.fused import FusedAdam, with_fused_batch_norms
+from xaifake.detector.pairs import PairedFaces
 from xaifake.detector.xception import (
     batch_norms,
     build_xception,
-    predict_logits,
     preprocess,
     save_weights,
     write_tensors,
 )
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.runs import RunFolder, digest, write_text
 from xaifake.scales import SCALE
 
 SIZE = 128
@@ -44,6 +48,9 @@ WARM_UP_STEPS = 30
 LAST_LEARNING_RATE = 1e-5
 BATCH_STATISTICS_IMAGES = 160
 RECALIBRATION_IMAGES = 2000
+HELD_OUT_PORTRAITS = 0.1  # share of the portraits that validate
+PORTRAITS = "portraits.parquet"
+EASY = 0.6  # share of the epochs in which some pairs are easy, all of them in the first
 
 
 def train(
@@ -59,6 +66,10 @@ def train(
     precision="float32",
     seed=0,
     progress=True,
+    portraits=(),
+    portrait_share=0.5,
+    kinds=KINDS,
+    fold=None,
 ):
     """Train Xception from scratch on extracted faces; started again it goes on where it was.
 
@@ -67,6 +78,12 @@ def train(
     clips appear equally often. After each epoch the detector is scored on a fixed balanced draw of
     validation faces, and everything needed to go on is written to `out`. At the end batch norm's
     statistics are measured anew (see `recalibrate`) and kept if the validation loss gets better.
+
+    With `portraits` every batch consists of pairs, a real face and its own fake: self-blended
+    portraits (see `xaifake.data.blending`) and fakes of the extracted faces with their twins. All
+    go through one chain of degradations (`xaifake.data.degradations`), in validation too. The first
+    epoch has only pairs that are easy to tell apart (`xaifake.detector.pairs`), and fewer and fewer
+    of them follow. A tenth of the portraits is kept for validation.
 
     Parameters
     ----------
@@ -98,6 +115,16 @@ def train(
         Seed of the starting weights and of every draw.
     progress : bool
         Show a progress bar, an estimate of the time, and a line for each epoch.
+    portraits : sequence of str or path
+        Folders of portraits or other pictures with one face each, searched with all below them.
+        Faces are looked for once; what is found lies in `out` while the run lasts.
+    portrait_share : float
+        Share of the pairs that are self-blended portraits, above 0 and up to 1.
+    kinds : sequence of str
+        Which of `xaifake.data.blending.KINDS` are blended.
+    fold : int, optional
+        Train without the people of this fold, for faces of the clips of size "folds"; see
+        `xaifake.data.dataset.split_of_fold`.
 
     Returns
     -------
@@ -105,13 +132,15 @@ def train(
         The log, one row an epoch: epoch, size (pixels), images (so far), learning_rate, loss,
         accuracy, val_loss, val_accuracy, val_auc, val_auc_batch_statistics (of the first 160
         validation faces, normalised by their own batches: far above val_auc where the moving
-        statistics lag behind), seconds, images_per_second.
+        statistics lag behind), seconds, images_per_second; with portraits also val_auc_videos and
+        val_auc_portraits, as far as both are there.
 
     Raises
     ------
     UserError
-        If a setting makes no sense, a split lacks a class, or `out` holds a run with other
-        settings or other faces.
+        If a setting makes no sense, a split lacks a class, `out` holds a run with other settings or
+        other faces, another process trains there, or the portraits cannot be used (see
+        `find_portraits`).
     """
     settings = {
         "scale": float(scale),
@@ -124,24 +153,37 @@ def train(
         "precision": precision,
         "seed": seed,
     }
+    if fold is not None:
+        settings["fold"] = fold
+    listed = list_portraits(portraits) if portraits else None
+    if listed:
+        settings |= {"portraits": portraits_digest(listed), "portrait_share": float(portrait_share)}
+        settings["kinds"] = list(kinds)
     _check_settings(settings)
     join_hosts()
     devices = Devices()
     devices.check_batch(batch_size)
-    training = _read(faces, "train", scale)
-    validation = _read(faces, "validation", scale)
-    settings["data"] = _fingerprint(training, validation)
-    out = Path(out)
-    with devices.first_host_first():
-        _claim_folder(out, settings)
+    read = _read_pairs if listed else _read
+    training, validation = (read(faces, split, settings) for split in ("train", "validation"))
+    settings["data"] = digest([(faces.labels, faces.encoded) for faces in (training, validation)])
+    folder, out = RunFolder(out, settings), Path(out)
     card_path = out / "card.json"
-    finished = card_path.is_file()
-    devices.wait()
-    if not finished:
-        run = _Run(training, validation, out, settings, devices, progress)
-        with run.bar:
-            run.train()
-            run.finish(card_path)
+    with ExitStack() as held:
+        with devices.first_host_first():
+            folder.claim()
+            if devices.host == 0 and not card_path.is_file():  # the other hosts only read
+                held.enter_context(folder.alone())
+        finished = card_path.is_file()
+        devices.wait()
+        if not finished:
+            if listed:
+                with devices.first_host_first():
+                    found = find_portraits(listed, out / PORTRAITS, progress)
+                _deal(found, training, validation, seed)
+            run = _Run(training, validation, out, settings, devices, progress)
+            with run.bar:
+                run.train()
+                run.finish(card_path)
     return pd.DataFrame(json.loads(card_path.read_text(encoding="utf-8"))["log"])
 
 
@@ -168,33 +210,19 @@ def _check_settings(settings):
             f"precision is {settings['precision']!r}: give float32, mixed_bfloat16 or "
             "mixed_float16."
         )
+    if not 0 < settings.get("portrait_share", 1) <= 1:
+        raise UserError(
+            f"portrait_share is {settings['portrait_share']}: give a share above 0 and up to 1, or "
+            "no portraits."
+        )
+    if not set(settings.get("kinds", KINDS)) <= set(KINDS) or not settings.get("kinds", KINDS):
+        raise UserError(f"kinds is {settings['kinds']}: give some of {', '.join(KINDS)}.")
 
 
-def _claim_folder(out, settings):
-    """Write the settings into a new folder, or compare them with those of the run that is there."""
-    path = out / "settings.json"
-    remove_abandoned(out)
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(settings, indent=2))
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before == settings:
-        return
-    differences = [
-        f"{name} was {before.get(name)}, is {settings.get(name)}"
-        for name in sorted(before.keys() | settings.keys())
-        if before.get(name) != settings.get(name)
-    ]
-    raise UserError(
-        f"{out} holds a run with other settings ({'; '.join(differences)}): give the same "
-        "settings to go on with it, or another folder to start anew."
-    )
-
-
-def _read(folder, split, scale):
+def _read(folder, split, settings):
     """Read one split of a folder of extracted faces, which must have both classes."""
-    encoded, labels, table = read_encoded(folder, split, scale)
+    scale = settings["scale"]
+    encoded, labels, table = read_encoded(folder, split, scale, *_fold(settings))
     faces = EncodedFaces(encoded, labels, table["video"])
     if set(faces.labels) != {0, 1}:
         raise UserError(
@@ -204,14 +232,27 @@ def _read(folder, split, scale):
     return faces
 
 
-def _fingerprint(*splits):
-    """Return a digest of all pictures and labels, to recognise the data by."""
-    digest = hashlib.sha256()
-    for faces in splits:
-        digest.update(faces.labels.astype(np.int64).tobytes())
-        for encoded in faces.encoded:
-            digest.update(hashlib.sha256(encoded).digest())
-    return digest.hexdigest()[:16]
+def _fold(settings):
+    return [settings["fold"]] if "fold" in settings else []
+
+
+def _read_pairs(folder, split, settings):
+    """Read the fakes of one split that have a twin."""
+    twins, fakes, table = read_pairs(folder, split, settings["scale"], *_fold(settings))
+    return PairedFaces(
+        twins, fakes, table["video"], settings["scale"], settings["portrait_share"],
+        settings["kinds"],
+    )  # fmt: skip
+
+
+def _deal(found, training, validation, seed):
+    """Give a tenth of the portraits, at least one, to validation and the others to training."""
+    if len(found) < 2:
+        raise UserError("There is one portrait with a face: give at least two, one to validate.")
+    held_out = max(1, round(HELD_OUT_PORTRAITS * len(found)))
+    order = np.random.default_rng([PORTRAIT_SPLIT, seed]).permutation(len(found))
+    validation.portraits = found.part(np.sort(order[:held_out]))
+    training.portraits = found.part(np.sort(order[held_out:]))
 
 
 def recalibrate(model, batches):
@@ -314,7 +355,9 @@ class _Run:
         self.devices = devices
         rng = np.random.default_rng([VALIDATION, settings["seed"]])
         rows = validation.draw_balanced(settings["validation_images"], rng)
-        self.val_images, self.val_labels = validation.decode(rows), validation.labels[rows]
+        self.val_images = validation.decode(rows, (VALIDATION, settings["seed"]))
+        self.val_labels = validation.labels[rows]
+        self.val_parts = _parts(validation, rows)
         self.steps = settings["images_per_epoch"] // settings["batch_size"]
         # Scored with the network that is shipped: full size and precision, one device.
         self.scored = build_xception(SIZE, seed=settings["seed"])
@@ -385,6 +428,8 @@ class _Run:
         first = epoch == self.resumed_after + 1
         steps_to_go = self._steps_to_go(epoch) if first else None
         callbacks = [_Progress(self.bar, self.settings["batch_size"], steps_to_go)]
+        if self.training.paired:
+            self.training.easy = max(0.0, 1 - (epoch - 1) / (EASY * self.settings["epochs"]))
         start = time.perf_counter()
         share = (self.devices.host, self.devices.hosts)
         with EpochBatches(self.training, self.settings, epoch, self._size(epoch), share) as batches:
@@ -432,12 +477,15 @@ class _Run:
 
     def _validate(self):
         # The weights change from epoch to epoch: nothing is to be gained by converting them.
-        logits = predict_logits(self.scored, self.val_images, engine="keras").astype(np.float64)
-        return {
+        logits = Detector(self.scored).logits(self.val_images, engine="keras").astype(np.float64)
+        scores = {
             "val_loss": float(np.mean(np.logaddexp(0, logits) - self.val_labels * logits)),
             "val_accuracy": float(np.mean((logits > 0) == self.val_labels)),
             "val_auc": float(roc_auc_score(self.val_labels, logits)),
         }
+        for name, part in self.val_parts.items():
+            scores[name] = float(roc_auc_score(self.val_labels[part], logits[part]))
+        return scores
 
     def _batch_statistics_auc(self):
         """Score some validation faces normalised by their own batches; moves the statistics."""
@@ -472,6 +520,7 @@ class _Run:
             save_weights(self.scored, self.out / "weights.safetensors", stamp)
             write_text(card_path, json.dumps(self._card(scores, kept), indent=2))
             self.checkpoint.unlink()
+            (self.out / PORTRAITS).unlink(missing_ok=True)
         self.devices.wait()
 
     def _recalibration_batches(self):
@@ -480,18 +529,21 @@ class _Run:
         rows = self.training.draw_balanced(count, rng)
         size = self.settings["batch_size"]
         for start in range(0, count - size + 1, size):
-            yield preprocess(self.training.decode(rows[start : start + size]))
+            part, key = rows[start : start + size], (RECALIBRATION, self.settings["seed"])
+            yield preprocess(self.training.decode(part, key, start))
 
     def _card(self, scores, kept):
         seconds = sum(row["seconds"] for row in self.log)
         arguments = ", ".join(
-            f"{name}={value!r}" for name, value in self.settings.items() if name != "data"
+            f"{name}={'[...]' if name == 'portraits' else repr(value)}"
+            for name, value in self.settings.items()
+            if name != "data"
         )
         return {
             "network": "Xception, 128 x 128 x 3, one logit, trained from scratch",
             **self.settings,
             "command": f"xaifake.detector.train(faces, out, {arguments})",
-            "training_faces": _counts(self.training),
+            "training_faces": self.training.counts(),
             "images": self.log[-1]["images"],
             "minutes": round(seconds / 60, 1),
             "images_per_second": round(self.log[-1]["images"] / seconds, 2),
@@ -510,11 +562,10 @@ class _Run:
         }
 
 
-def _counts(faces):
-    return {
-        name: {
-            "faces": int((faces.labels == label).sum()),
-            "clips": len(set(faces.clips[faces.labels == label])),
-        }
-        for label, name in enumerate(("real", "fake"))
-    }
+def _parts(validation, rows):
+    """Say which validation faces come from videos and which from portraits, by a score's name."""
+    if not validation.paired:
+        return {}
+    of_portraits = validation.of_portraits(rows)
+    parts = {"val_auc_videos": ~of_portraits, "val_auc_portraits": of_portraits}
+    return {name: part for name, part in parts.items() if part.any()}
