@@ -16,16 +16,17 @@ import pytest
 
 from xaifake.data import portraits, swaps
 from xaifake.data.clips import (
+    _REAL_VIDEOS,
     N_FRAMES,
-    REAL_VIDEOS,
-    clip_paths,
+    _clip_paths,
     embedded_truth,
     make_clips,
     make_scene,
     plan_clips,
 )
 from xaifake.data.dfd import read_catalogue
-from xaifake.data.rendering import Scene, VideoWriter
+from xaifake.data.encoding import VideoWriter
+from xaifake.data.rendering import Scene
 from xaifake.errors import UserError
 
 
@@ -66,18 +67,13 @@ def test_no_person_is_in_two_splits(plan):
     assert pairs.person.nunique() == 100
 
 
-def test_every_fake_has_its_real_twin(plan):
-    real = set(plan.video[plan.label == 0])
+def test_every_fake_has_its_real_twin_and_a_test_target_all_regions_from_one_source(plan):
     fakes = plan[plan.label == 1]
-    assert set(fakes.target + "__" + fakes.scene) <= real
+    assert set(fakes.target + "__" + fakes.scene) <= set(plan.video[plan.label == 0])
     assert (fakes.target != fakes.source).all()
-
-
-def test_every_test_target_has_all_regions_from_one_source(plan):
-    first = plan[(plan.split == "test") & (plan.scene == "look_around") & (plan.label == 1)]
-    for _, fakes in first.groupby("target"):
-        assert sorted(fakes.region) == sorted(["whole", *swaps.REGIONS])
-        assert fakes.source.nunique() == 1
+    first = fakes[(fakes.split == "test") & (fakes.scene == "look_around")].groupby("target")
+    assert (first.region.agg(sorted).map(tuple) == tuple(sorted(["whole", *swaps.REGIONS]))).all()
+    assert len(first) == 16 and (first.source.nunique() == 1).all()
 
 
 def test_small_and_tiny_are_part_of_full(plan):
@@ -94,6 +90,31 @@ def test_leakage_clips_are_of_a_scene_that_nobody_trained_on(plan):
     assert not set(leakage.scene) & set(plan.scene)
     per_split = leakage.groupby(["split", "kind"]).size().unstack()
     assert (per_split.loc["train"] == per_split.loc["test"]).all()
+
+
+def test_folds_leave_everybody_out_once_with_those_who_were_put_into_their_clips():
+    plan = plan_clips("folds")
+    assert plan.video.is_unique and plan.target.nunique() == 100
+    fold = portraits.deal_people()
+    assert fold.value_counts().to_dict() == dict.fromkeys(range(5), 20)
+    assert (plan.fold == plan.target.map(fold)).all()
+    fakes = plan[plan.label == 1]
+    assert (fakes.fold == fakes.source.map(fold)).all()
+    first = fakes[fakes.scene == "look_around"].groupby("target").region
+    for _, regions in first:
+        assert sorted(regions) == sorted(["whole", *swaps.REGIONS])
+    assert (fakes.degraded_px == 0).mean() == pytest.approx(0.5, abs=0.04)
+    folds = plan.groupby("split").fold.nunique()
+    assert folds.to_dict() == {"test": 1, "train": 3, "validation": 1}
+
+
+def test_people_are_dealt_as_pairs_of_one_tone():
+    people = portraits.read_portraits()
+    tone = people.tone.groupby(portraits.deal_people(seed=3)).agg(["min", "max"])
+    assert (tone["min"] < 58).all() and (tone["max"] > 68).all()
+    assert not portraits.deal_people(seed=3).equals(portraits.deal_people(seed=4))
+    sizes = portraits.deal_people(folds=7).value_counts()
+    assert sizes.max() - sizes.min() <= 2
 
 
 def test_an_unknown_size_is_refused():
@@ -188,11 +209,11 @@ def test_twins_differ_by_compression_noise_outside_the_mask(scene_folder):
 def test_same_seed_same_bytes(scene_folder, tmp_path):
     plan = plan_clips("tiny")
     group = plan[plan.target == plan.target[0]]
-    for path in (p for _, row in group.iterrows() for p in clip_paths(row, tmp_path) if p):
+    for path in (p for _, row in group.iterrows() for p in _clip_paths(row, tmp_path) if p):
         path.parent.mkdir(parents=True, exist_ok=True)
     make_scene(group, tmp_path, seed=0)
     for _, row in group.iterrows():
-        for again, before in zip(clip_paths(row, tmp_path), clip_paths(row, scene_folder)):
+        for again, before in zip(_clip_paths(row, tmp_path), _clip_paths(row, scene_folder)):
             assert before is None or again.read_bytes() == before.read_bytes()
 
 
@@ -205,7 +226,7 @@ def test_the_encoder_gives_the_same_bytes_whatever_the_memory_held(tmp_path):
     for k in range(12):
         rubbish = [rng.integers(0, 255, 700_000).astype(np.uint8) for _ in range(20)]
         del rubbish
-        with VideoWriter(tmp_path / f"{k}.mp4", 23) as writer:
+        with VideoWriter(tmp_path / f"{k}.mp4", 23, (360, 360)) as writer:
             for frame in frames:
                 writer.write(frame)
         written.add((tmp_path / f"{k}.mp4").read_bytes())
@@ -224,11 +245,12 @@ def test_a_set_says_its_seed_and_one_that_does_not_has_seed_0(scene_folder, tmp_
     out = tmp_path / "set"
     shutil.copytree(scene_folder, out)
     path = read_catalogue(out).path[0]
-    (out / "set.json").unlink()
-    assert embedded_truth(path)
-    (out / "set.json").write_text('{"seed": 1}')
-    assert embedded_truth(path) == {}
-    make_clips(out, "tiny", progress=False)
+    settings = out / "settings.json"
+    told = settings.read_text()
+    for odd, known in (("[]", True), ('{"seed": 1}', False), (told, True), ("{", True)):
+        settings.write_text(odd)
+        assert bool(embedded_truth(path)) == known
+    settings.unlink()
     assert embedded_truth(path)
 
 
@@ -241,7 +263,7 @@ def test_a_table_beside_other_peoples_videos_makes_none_of_them_ours(
     one, other = table[table.label == 0].target[:2]
     somebody = table.path[(table.target == other) & (table.label == 0)].item()
     names = [Path(path).relative_to(scene_folder) for path in table.path[table.target == one]]
-    names.append(REAL_VIDEOS / "01__exit_phone_room.mp4")
+    names.append(_REAL_VIDEOS / "01__exit_phone_room.mp4")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(somebody, tmp_path / name)
@@ -254,28 +276,30 @@ def test_a_table_beside_other_peoples_videos_makes_none_of_them_ours(
 
 
 def test_a_folder_with_another_set_is_refused(scene_folder):
-    with pytest.raises(UserError, match="another set"):
+    with pytest.raises(UserError, match="other settings.*seed was 0, is 1"):
         make_clips(scene_folder, "tiny", seed=1, progress=False)
 
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_half_written_clip_and_goes_on(scene_folder, tmp_path):
-    out = tmp_path / "killed"
-    code = f"from xaifake.data.clips import make_clips; make_clips({str(out)!r}, 'tiny', workers=2)"
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 120
-    while (
-        not list(out.rglob("*.unfinished")) and run.poll() is None and time.monotonic() < deadline
-    ):
-        time.sleep(0.02)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    for path in out.rglob("*.mp4"):
-        assert path.read_bytes() == (scene_folder / path.relative_to(out)).read_bytes()
-    make_clips(out, "tiny", workers=2, progress=False)
-    made = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    def whole():
+        paths = [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".unfinished"]
+        return {p.relative_to(tmp_path): p.read_bytes() for p in paths}
+
     expected = {
         p.relative_to(scene_folder): p.read_bytes() for p in scene_folder.rglob("*") if p.is_file()
     }
-    assert {k: v for k, v in made.items() if k.suffix != ".unfinished"} == expected
+    code = (
+        "import sys; from xaifake.data.clips import make_clips as m; m(sys.argv[1], 'tiny', 0, 2)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], start_new_session=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    end = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.mp4.*.unfinished")) and time.monotonic() < end:
+        assert run.poll() is None
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert whole().items() <= expected.items()
+    make_clips(tmp_path, "tiny", workers=2, progress=False)
+    assert whole() == expected

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from xaifake.data import (
     compare_with_dfd,
+    frames_per_video,
     read_catalogue,
     sampling_rates,
-    split_by_frame,
+    skipped_files,
     split_by_person,
     split_by_video,
 )
@@ -82,30 +83,17 @@ def test_names_are_read(tmp_path):
 
 def test_what_is_not_understood_is_told_with_its_reason(tmp_path):
     dfd(tmp_path)
-    touch(
-        tmp_path,
-        f"{ACTORS}/c23/videos/holiday.mp4",
-        f"{ACTORS}/c23/videos/03__scene.mp4.part",
-        f"{ACTORS}/c23/videos/more/04__scene.mp4",
-        f"{FAKES}/c23/videos/01__walking_outside_cafe_disgusted.mp4",
-        f"{FAKES}/c23/videos/01_02__hugging_happy__SHORT.mp4",
-    )
-    catalogue = read_catalogue(tmp_path)
-    assert len(catalogue) == 4
-    told = {
-        tuple(one["path"].split("/")[-4:]): one["reason"]
-        for one in catalogue.attrs["not_understood"]
+    name = "the name of a fake video is <target>_<source>__<scene>__<8 letters or digits>.mp4"
+    reasons = {
+        f"{ACTORS}/c23/videos/holiday.mp4": "the name of a real video is <actor>__<scene>.mp4",
+        f"{ACTORS}/c23/videos/03__scene.mp4.part": "not an .mp4 file",
+        f"{ACTORS}/c23/videos/more": "a folder, expected a video",
+        f"{FAKES}/c23/videos/01__walking_outside_cafe_disgusted.mp4": name,
+        f"{FAKES}/c23/videos/01_02__hugging_happy__SHORT.mp4": name,
     }
-    reasons = {path[-1]: reason for path, reason in told.items()}
-    assert reasons == {
-        "holiday.mp4": "the name of a real video is <actor>__<scene>.mp4",
-        "03__scene.mp4.part": "not an .mp4 file",
-        "more": "a folder, expected a video",
-        "01__walking_outside_cafe_disgusted.mp4": "the name of a fake video is "
-        "<target>_<source>__<scene>__<8 letters or digits>.mp4",
-        "01_02__hugging_happy__SHORT.mp4": "the name of a fake video is "
-        "<target>_<source>__<scene>__<8 letters or digits>.mp4",
-    }
+    touch(tmp_path, *(f"{path}/x.mp4" if path.endswith("more") else path for path in reasons))
+    assert len(read_catalogue(tmp_path)) == 4
+    assert skipped_files(tmp_path) == {str(tmp_path / path): why for path, why in reasons.items()}
 
 
 @pytest.mark.parametrize(
@@ -125,19 +113,22 @@ def test_one_compression_level_is_read(tmp_path, reals, fakes, read):
     assert all(f"/{read}/" in path for path in catalogue.path)
 
 
-def test_classes_at_different_compression_are_refused(tmp_path):
-    touch(tmp_path, f"{ACTORS}/raw/videos/01__s.mp4", f"{FAKES}/c23/videos/01_02__s__ABCDEFGH.mp4")
-    with pytest.raises(UserError, match="same compression level"):
-        read_catalogue(tmp_path)
-
-
-def test_a_wrong_folder_is_told(tmp_path):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "not laid out like DFD"),
+        ([f"{ACTORS}/c23/videos/holiday.mp4"], "No video under"),
+        (
+            [f"{ACTORS}/raw/videos/01__s.mp4", f"{FAKES}/c23/videos/01_02__s__ABCDEFGH.mp4"],
+            "same compression level",
+        ),
+    ],
+)
+def test_a_folder_without_a_usable_pair_of_classes_is_told(tmp_path, names, message):
     with pytest.raises(UserError, match="There is no folder"):
         read_catalogue(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="not laid out like DFD"):
-        read_catalogue(tmp_path)
-    touch(tmp_path, f"{ACTORS}/c23/videos/holiday.mp4")
-    with pytest.raises(UserError, match="No video under"):
+    touch(tmp_path, *names)
+    with pytest.raises(UserError, match=message):
         read_catalogue(tmp_path)
 
 
@@ -181,9 +172,8 @@ def test_no_person_is_in_two_splits(pairs, seed):
     }
     assert all(not a & b for a, b in itertools.combinations(seen.values(), 2))
     assert set(split.split) <= set(SPLITS)
-    dropped = split.attrs["dropped"]
-    assert sorted([*split.video, *dropped]) == sorted(catalogue.video)
-    assert not set(dropped) & set(catalogue.video[catalogue.label == 0])  # a real has one person
+    assert set(catalogue.video[catalogue.label == 0]) <= set(split.video)  # a real has one person
+    assert set(split.video) <= set(catalogue.video) and split.video.is_unique
     assert "split" not in catalogue
 
 
@@ -212,7 +202,6 @@ def test_the_split_depends_on_the_seed_alone():
     catalogue = like_dfd()
     first, again, other = (split_by_person(catalogue, seed) for seed in (3, 3, 4))
     pd.testing.assert_frame_equal(first, again)
-    assert first.attrs["dropped"] == again.attrs["dropped"]
     assert first.set_index("video").split.to_dict() != other.set_index("video").split.to_dict()
 
 
@@ -238,38 +227,26 @@ def test_splits_that_leak():
         counts = split.split[split.label == label].value_counts()
         assert [counts[name] for name in SPLITS] == [n - 2 * round(n / 6), *[round(n / 6)] * 2]
     pd.testing.assert_frame_equal(split, split_by_video(catalogue, 0))
-    frames = pd.DataFrame(
-        [(v, f, s) for v in "abc" for f in range(20) for s in (1.3, 2.0)],
-        columns=["video", "frame", "scale"],
-    ).sample(frac=1, random_state=0)
-    split = split_by_frame(frames, 0)
-    assert (split.groupby(["video", "frame"]).split.nunique() == 1).all()
-    assert split[split.scale == 1.3].split.value_counts().to_dict() == {
-        "train": 40,
-        "validation": 10,
-        "test": 10,
-    }
-    assert (split.groupby("video").split.nunique() == 3).all()
-    pd.testing.assert_frame_equal(split, split_by_frame(frames, 0))
 
 
 def test_sampling_rates_balance_the_classes():
     catalogue = split_by_video(like_dfd(), 0)
     rates = sampling_rates(catalogue, frames_per_fake=39)
-    assert rates.attrs["frames_per_video"] == {"real": round(39 * 600 / 112), "fake": 39}
+    per_class = rates.groupby("class").frames_per_video.agg(set).to_dict()
+    assert per_class == {"real": {round(39 * 600 / 112)}, "fake": {39}}
     frames = rates.groupby("class").frames.sum()
     assert frames["fake"] == 600 * 39
     assert abs(frames["real"] / frames["fake"] - 1) < 0.01
     assert rates.paper_frames.sum() == 215_557
     assert (rates.frames == rates.videos * rates.frames_per_video).all()
     assert list(zip(rates.split, rates["class"], strict=True)) == list(TABLE_I)
+    assert frames_per_video(catalogue, 39, longest=32) == {"real": 32, "fake": 39}
     capped = sampling_rates(catalogue, frames_per_fake=39, longest=32)
-    assert capped.attrs["frames_per_video"] == {"real": 32, "fake": 39}
+    assert capped.frames_per_video.tolist() == [32, 39] * 3
 
 
 def test_sampling_rates_of_the_full_dfd_are_those_of_the_paper():
-    full = pd.DataFrame({"label": [0] * 363 + [1] * 3068, "split": "train"})
-    rates = sampling_rates(full, frames_per_fake=39).attrs["frames_per_video"]
+    rates = frames_per_video(pd.DataFrame({"label": [0] * 363 + [1] * 3068}), frames_per_fake=39)
     # Table I: 96,828 real frames of 363 videos, 118,729 fake ones of 3,068.
     assert round(118_729 / 3_068) == rates["fake"]
     assert abs(rates["real"] * 363 / (39 * 3068) - 1) < 0.005

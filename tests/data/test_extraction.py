@@ -17,7 +17,6 @@ import nbclient
 import nbformat
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import tiny
 from hypothesis import given
@@ -25,10 +24,10 @@ from hypothesis import strategies as st
 
 import xaifake
 from xaifake.data import extract_faces, load_faces
-from xaifake.data.dataset import read_manifest
+from xaifake.data.dataset import read_manifest, read_statuses
 from xaifake.data.extraction import Unreadable, count_frames, read_frames, spaced_frames
-from xaifake.data.folders import ABANDONED
 from xaifake.errors import UserError
+from xaifake.runs import ABANDONED
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(xaifake.__file__).parents[1])}
 
@@ -49,7 +48,7 @@ def contents(folder):
 
 
 def statuses(folder):
-    table = pq.read_table(folder / "videos.parquet").to_pandas()
+    table = read_statuses(folder)
     return dict(zip(table.video, table.status, strict=True))
 
 
@@ -256,10 +255,9 @@ def test_200_damaged_videos_end_in_reasons(tmp_path, capfd):
     for video in ok - {"streamed"}:
         if kinds.get(video) != "hole":
             np.testing.assert_array_equal(faces.images[faces.table.video == video], undamaged)
-    assert {one["video"] for one in manifest.attrs["not_read"]} == set(status) - ok
     out, err = capfd.readouterr()
-    for one in manifest.attrs["not_read"]:
-        assert f"  {one['video']}: {one['reason']}" in out
+    for video in set(status) - ok:
+        assert f"  {video}: {status[video]}" in out
     bar = re.compile(r"\s*\d+%\|.*video.*")
     leaked = [line for line in re.split(r"[\r\n]", err) if line.strip() and not bar.match(line)]
     assert leaked == []
@@ -372,6 +370,7 @@ from xaifake.data import extract_faces
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     catalogue = pd.read_pickle(sys.argv[1])
+    open(sys.argv[4], "w").close()
     extract_faces(catalogue, sys.argv[2], workers=2, **json.loads(sys.argv[3]))
 """
 
@@ -385,7 +384,7 @@ def start(tiny_faces, tiny_catalogue, tmp_path):
 
     def start():
         return subprocess.Popen(
-            [sys.executable, *arguments, json.dumps(tiny_faces[1])],
+            [sys.executable, *arguments, json.dumps(tiny_faces[1]), tmp_path / "begun"],
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -393,10 +392,6 @@ def start(tiny_faces, tiny_catalogue, tmp_path):
         )
 
     return start
-
-
-def newer(path, other):
-    return path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
 def wait_for(condition, process, patience=300):
@@ -420,18 +415,15 @@ def test_20_kills_change_nothing(start, tiny_faces, tmp_path):
     rng = np.random.default_rng(0)
     kills = 0
 
-    def writes():  # each run writes its settings first
-        return (out / "settings.json").is_file() and newer(out / "settings.json", begun)
-
     def shards():
         return len(list((out / "shards").glob("*.parquet")))
 
     while kills < 20:
         before = shards()
-        begun.touch()
+        begun.unlink(missing_ok=True)
         process = start()
         # Half of the kills fall anywhere after the start, half among the shards of this run.
-        wait_for(writes, process)
+        wait_for(begun.exists, process)
         if kills % 2:
             wait_for(lambda before=before: shards() > before, process)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -472,6 +464,12 @@ def test_an_interrupt_ends_all_processes_quietly(start, tiny_faces, tmp_path):
     assert contents(tmp_path / "out") == contents(tiny_faces[0])
 
 
+def test_several_machines_may_cut_into_one_folder(start, tiny_faces, tmp_path):
+    processes = [start(), start()]
+    assert [process.communicate()[1] for process in processes] == [b""] * 2
+    assert contents(tmp_path / "out") == contents(tiny_faces[0])
+
+
 # Where it may be called from
 
 
@@ -508,38 +506,43 @@ def test_a_script_without_a_guard_is_told(tiny_catalogue, tmp_path):
 # What is refused
 
 
-def test_a_folder_begun_with_other_settings_is_refused(tiny_faces, tiny_catalogue):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"scales": (1.3,)},
+        {"frames_per_video": {"real": 4, "fake": 4}},
+        {"twins": False},
+        {"size": 64},
+        {"smallest": 100},
+        {"full_search": True},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_folder_begun_with_other_settings_is_refused(tiny_faces, tiny_catalogue, other):
     folder, settings = tiny_faces
     before = contents(folder)
-    for name, other in (
-        ("scales", (1.3,)),
-        ("frames_per_video", {"real": 4, "fake": 4}),
-        ("twins", False),
-        ("size", 64),
-        ("smallest", 100),
+    with pytest.raises(
+        UserError, match=f"other settings .{next(iter(other))} was .*another folder"
     ):
-        with pytest.raises(UserError, match=f"was begun with {name} = .*another folder"):
-            extract_faces(tiny_catalogue, folder, **{**settings, name: other})
+        extract_faces(tiny_catalogue, folder, **{**settings, **other})
     assert contents(folder) == before
 
 
-def test_wrong_arguments_are_told(tiny_catalogue, tmp_path):
-    out = tmp_path / "out"
-    with pytest.raises(UserError, match="split_by_person"):
-        extract_faces(tiny_catalogue.drop(columns="split"), out)
-    with pytest.raises(UserError, match="split_by_person"):
-        extract_faces(tiny_catalogue.assign(split=[None] + ["train"] * 11), out)
-    with pytest.raises(UserError, match="each video only once"):
-        extract_faces(pd.concat([tiny_catalogue, tiny_catalogue]), out)
-    with pytest.raises(UserError, match="at least one video"):
-        extract_faces(tiny_catalogue[:0], out)
-    for frames in ({"real": 3}, {"real": 0, "fake": 3}):
-        with pytest.raises(UserError, match="'real' and for 'fake'"):
-            extract_faces(tiny_catalogue, out, frames_per_video=frames)
-    for scales in ((), (0.0, 1.3)):
-        with pytest.raises(UserError, match="factors above 0"):
-            extract_faces(tiny_catalogue, out, scales=scales)
-    assert not out.exists()
-    out.write_text("")
-    with pytest.raises(UserError, match="is a file"):
-        extract_faces(tiny_catalogue, out)
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda rows: rows.drop(columns="split"), {}, "split_by_person"),
+        (lambda rows: rows.assign(split=[None] + ["train"] * 11), {}, "split_by_person"),
+        (lambda rows: pd.concat([rows, rows]), {}, "each video only once"),
+        (lambda rows: rows[:0], {}, "at least one video"),
+        (None, {"frames_per_video": {"real": 3}}, "'real' and for 'fake'"),
+        (None, {"frames_per_video": {"real": 0, "fake": 3}}, "'real' and for 'fake'"),
+        (None, {"scales": ()}, "factors above 0"),
+        (None, {"scales": (0.0, 1.3)}, "factors above 0"),
+    ],
+)
+def test_wrong_arguments_are_told(tiny_catalogue, tmp_path, change, settings, message):
+    with pytest.raises(UserError, match=message):
+        catalogue = change(tiny_catalogue) if change else tiny_catalogue
+        extract_faces(catalogue, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()

@@ -105,44 +105,26 @@ def told(*corners):
     return frames
 
 
-def test_few_frames_are_searched_whole():
-    finder = Counting()
-    found = list(finder.follow(told(*[(9,)] * 10), every=4))
-    assert [len(faces) for faces in found] == [1] * 10
-    assert finder.whole == [0, 4, 8, 9] and finder.around == [1, 2, 3, 5, 6, 7]
+ONE, TWO = (9,), (9, 99)
 
 
-def test_where_a_second_face_comes_all_frames_between_are_searched_whole():
-    finder = Counting()
-    found = list(finder.follow(told(*[(9,)] * 3, *[(9, 99)] * 5), every=4))
-    assert [len(faces) for faces in found] == [1] * 3 + [2] * 5
-    assert set(finder.whole) >= {0, 1, 2, 3, 4} and finder.around == [5, 5, 6, 6]
-
-
-def test_two_faces_are_followed_each_by_itself():
-    finder = Counting()
-    found = list(finder.follow(told(*[(9, 99)] * 5), every=4))
-    assert [[face.box[0] for face in faces] for faces in found] == [[9, 99]] * 5
-    assert finder.whole == [0, 4] and finder.around == [1, 1, 2, 2, 3, 3]
-
-
-def test_where_two_faces_could_be_taken_for_each_other_frames_are_searched_whole():
-    finder = Counting()
-    found = list(finder.follow(told((9, 99), (50, 99), (55, 90), (50, 99), (9, 99)), every=4))
-    assert [len(faces) for faces in found] == [2] * 5
-    assert sorted(set(finder.whole)) == [0, 1, 2, 3, 4]
-
-
-def test_where_one_face_gives_way_to_another_all_frames_between_are_searched_whole():
-    finder = Counting()
-    found = list(finder.follow(told((9,), (9,), (9, 99), (99,), (99,)), every=4))
-    assert [len(faces) for faces in found] == [1, 1, 2, 1, 1]
-
-
-def test_a_frame_in_which_the_face_is_lost_is_searched_whole():
-    finder = Counting(near=0)
-    assert [len(faces) for faces in finder.follow(told(*[(9,)] * 5), every=4)] == [1] * 5
-    assert sorted(finder.whole) == [0, 1, 2, 3, 4] and finder.around == [1, 2, 3]
+@pytest.mark.parametrize(
+    ("near", "corners", "whole", "around"),
+    [
+        (1, [ONE] * 10, [0, 4, 8, 9], [1, 2, 3, 5, 6, 7]),
+        (1, [TWO] * 5, [0, 4], [1, 1, 2, 2, 3, 3]),
+        (1, [ONE] * 3 + [TWO] * 5, [0, 1, 2, 3, 4, 7], [5, 5, 6, 6]),  # a second face comes
+        (1, [TWO, (50, 99), (55, 90), (50, 99), TWO], [0, 1, 2, 3, 4], None),  # which is which?
+        (1, [ONE, ONE, TWO, (99,), (99,)], [0, 1, 2, 3, 4], None),  # one gives way to another
+        (0, [ONE] * 5, [0, 1, 2, 3, 4], [1, 2, 3]),  # it is lost in each frame
+    ],
+)
+def test_faces_are_followed_where_nothing_else_can_be(near, corners, whole, around):
+    finder = Counting(near)
+    found = list(finder.follow(told(*corners), every=4))
+    assert [tuple(sorted(face.box[0] for face in faces)) for faces in found] == corners
+    assert sorted(set(finder.whole)) == whole
+    assert around is None or finder.around == around
 
 
 def test_a_face_larger_or_smaller_than_before_is_found_at_its_own_size(finder):

@@ -15,7 +15,6 @@ from upath import UPath
 
 from xaifake.data import extract_faces, load_faces
 from xaifake.data.dataset import read_manifest
-from xaifake.data.folders import as_folder, whole_file
 from xaifake.data.workers import run_tasks
 from xaifake.errors import UserError
 
@@ -178,24 +177,5 @@ def test_faces_go_to_a_store_and_come_back(tiny_faces, tiny_catalogue):
     pd.testing.assert_frame_equal(read_manifest(address), read_manifest(folder))
     faces = load_faces(address, "train")
     assert (faces.images == load_faces(folder, "train").images).all()
-    with pytest.raises(UserError, match="another folder"):
+    with pytest.raises(UserError, match="twins was True, is False"):
         extract_faces(tiny_catalogue, address, **{**settings, "twins": False})
-
-
-def test_a_store_without_its_package_is_told():
-    with pytest.raises(UserError, match="s3://bucket/faces cannot be reached.*s3fs"):
-        as_folder("s3://bucket/faces")
-    with pytest.raises(UserError, match="odd://x cannot be reached"):
-        as_folder("odd://x")
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    for path in (tmp_path / "file", UPath("memory://bucket/file")):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
-        assert not path.exists()
-        with whole_file(path) as file:
-            file.write(b"whole")
-        assert path.read_bytes() == b"whole"

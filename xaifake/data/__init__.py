@@ -10,9 +10,10 @@ __getattr__, __dir__, __all__ = attach(
         "dataset": ["load_faces"],
         "dfd": [
             "compare_with_dfd",
+            "frames_per_video",
             "read_catalogue",
             "sampling_rates",
-            "split_by_frame",
+            "skipped_files",
             "split_by_person",
             "split_by_video",
         ],

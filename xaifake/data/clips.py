@@ -5,42 +5,45 @@ real twin that shares every other draw. They stand in for a data set that is giv
 only; scores on them say nothing about DeepFakeDetection or about the world.
 """
 
-import hashlib
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from joblib import cpu_count
+from platformdirs import user_cache_path
 
 from xaifake.data import portraits
-from xaifake.data.dfd import read_catalogue
-from xaifake.data.folders import remove_abandoned, write_text
+from xaifake.data.dataset import split_of_fold
+from xaifake.data.dfd import FAKE_FOLDER, REAL_FOLDER, read_catalogue
+from xaifake.data.encoding import H264, VideoWriter
 from xaifake.data.footage import open_footage
-from xaifake.data.rendering import SCENES, Scene, VideoWriter
+from xaifake.data.rendering import FRAME_SIZE, SCENES, Scene
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
+from xaifake.data.workers import run_tasks
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.runs import RunFolder, digest, write_text
 
 N_FRAMES = 32
-DEGRADED_SHARE = 0.9
-REAL_VIDEOS = Path("original_sequences/actors/c23/videos")
-FAKE_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/c23/videos")
-MASK_VIDEOS = Path("manipulated_sequences/DeepFakeDetection/masks/videos")
-RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
-MASK_CRF = 10
-SET = "set.json"
-ALIKE = 10  # grey levels: own first frames are 1.8 to 3.8 from the rendered one, others 26 to 66
-GENERATOR = ("portraits", "swaps", "rendering", "clips")
+_SIZE = (FRAME_SIZE, FRAME_SIZE)
+_DEGRADED_SHARE = 0.9
+# Of the clips for cross-fitting: half of the fakes betray themselves by seam and colour alone.
+_FOLDS_DEGRADED_SHARE = 0.5
+_REAL_VIDEOS = REAL_FOLDER / "c23" / "videos"
+_FAKE_VIDEOS = FAKE_FOLDER / "c23" / "videos"
+_MASK_VIDEOS = FAKE_FOLDER / "masks" / "videos"
+_RECIPE_COLUMNS = list(Recipe.__dataclass_fields__)
+_MASK_CRF = 10
+_ALIKE = 10  # grey levels: own first frames are 1.8 to 3.8 from the rendered one, others 26 to 66
+# The modules of this folder that decide what is in a clip.
+_GENERATOR = ("portraits", "swaps", "rendering", "clips")
 # Measured on an x86 server: seconds of one core, and megabytes with the mask, for each clip.
-SECONDS_A_CLIP = 0.6
-MEGABYTES_A_CLIP = 0.05
+_SECONDS_PER_CLIP = 0.6
+_MEGABYTES_PER_CLIP = 0.05
 
 
 def plan_clips(size="small", seed=0):
@@ -53,17 +56,20 @@ def plan_clips(size="small", seed=0):
 
     Parameters
     ----------
-    size : {"full", "small", "tiny", "leakage"}
+    size : {"full", "small", "tiny", "leakage", "folds"}
         ``"full"``: four scenes of everybody, what the detector is trained on; ``"small"``: two
         scenes of the test people, what the chapters show; ``"tiny"``: one scene of four test
         people, to try things; ``"leakage"``: a fifth scene, which no detector was trained on, of
-        16 training people and of all 16 test people.
+        16 training people and of all 16 test people; ``"folds"``: four scenes of everybody for
+        cross-fitting. There a column ``fold`` has the person's number from `deal_people`, all
+        sources are of the target's fold, the first scene of everybody has all six kinds of fake,
+        and half of the fakes are degraded instead of nine in ten.
     seed : int
 
     Returns
     -------
     pandas.DataFrame
-        One row a clip: ``video`` (the file's stem), ``label`` (1 fake), ``target``, ``source``,
+        One row per clip: ``video`` (the file's stem), ``label`` (1 fake), ``target``, ``source``,
         ``scene``, ``split``, ``kind`` (``"real"``, ``"whole"``, ``"regional"``) and the fields of
         `xaifake.data.swaps.Recipe`; also ``resolution`` and ``blur`` of the scene's camera.
 
@@ -72,6 +78,8 @@ def plan_clips(size="small", seed=0):
     UserError
         If there is no such size.
     """
+    if size == "folds":
+        return _plan_folds(seed)
     splits = portraits.split_people(seed)
     test = splits.index[splits == "test"]
     scenes = list(SCENES)
@@ -82,18 +90,38 @@ def plan_clips(size="small", seed=0):
         "leakage": (splits.index[splits == "train"][:16].union(test), scenes[4:]),
     }
     if size not in sizes:
-        raise UserError(f"Unknown size of the clip set: {size!r}. Give one of {list(sizes)}.")
+        raise UserError(f"Unknown size of the clip set: {size!r}. Give one of {[*sizes, 'folds']}.")
     people, scenes = sizes[size]
     rows = []
     for person in people:
-        candidates = splits.index[splits == splits[person]]
-        ranked = portraits.rank_sources(person, candidates).index[:4]
+        split = splits[person]
+        ranked = _sources(person, splits)
         for scene in scenes:
-            rows += _plan_scene(person, ranked, scene, splits[person], seed)
+            rows += _plan_scene(person, ranked, scene, split, split == "test", seed)
     return pd.DataFrame(rows)
 
 
-def _plan_scene(person, sources, scene, split, seed):
+def _plan_folds(seed):
+    folds = portraits.deal_people(seed=seed)
+    splits = split_of_fold(folds, 0)
+    rows = []
+    for person, fold in folds.items():
+        ranked = _sources(person, folds)
+        for k, scene in enumerate(list(SCENES)[:4]):
+            planned = _plan_scene(
+                person, ranked, scene, splits[person], k == 0, seed, _FOLDS_DEGRADED_SHARE
+            )
+            rows += [{**row, "fold": fold} for row in planned]
+    return pd.DataFrame(rows)
+
+
+def _sources(person, groups):
+    """Return the four people who suit a person best, of those in the same group."""
+    candidates = groups.index[groups == groups[person]]
+    return portraits.rank_sources(person, candidates).index[:4]
+
+
+def _plan_scene(person, sources, scene, split, tested, seed, degraded_share=_DEGRADED_SHARE):
     k = list(SCENES).index(scene)
     rng = np.random.default_rng([seed, 2, int(person), k])
     camera = Scene(person, scene, N_FRAMES, seed).camera
@@ -106,15 +134,15 @@ def _plan_scene(person, sources, scene, split, seed):
     }
     real = {"video": f"{person}__{scene}", "label": 0, "kind": "real", "region": "none"}
     rows = [{**real, **common}]
-    if split == "test" and k == 0:
+    if tested and k == 0:
         draws = [(sources[0], region) for region in ("whole", *REGIONS)]
-    elif split == "test" and k < 4:
+    elif tested and k < 4:
         draws = [(source, "whole") for source in rng.permutation(sources[:3])[:2]]
     else:
         draws = [(source, "whole") for source in rng.permutation(sources)[:2]]
         draws.append((rng.choice(sources), rng.choice(REGIONS)))
     for source, region in draws:
-        recipe = draw_recipe(rng, str(region))
+        recipe = _draw_recipe(rng, str(region), degraded_share)
         name = "".join(rng.choice(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"), 8))
         video = f"{person}_{source}__{scene}__{name}"
         kind = "whole" if region == "whole" else "regional"
@@ -123,13 +151,13 @@ def _plan_scene(person, sources, scene, split, seed):
     return rows
 
 
-def draw_recipe(rng, region):
+def _draw_recipe(rng, region, degraded_share=_DEGRADED_SHARE):
     """Draw how a swap of a region is blended.
 
-    Nine of ten are degraded like the output of a low-resolution decoder: the share
-    `DEGRADED_SHARE` is the main knob of difficulty.
+    The share of those that are degraded like the output of a low-resolution decoder is the main
+    knob of difficulty.
     """
-    degraded = rng.uniform(28, 64) if rng.uniform() < DEGRADED_SHARE else 0.0
+    degraded = rng.uniform(28, 64) if rng.uniform() < degraded_share else 0.0
     return Recipe(
         region=region,
         hull=str(rng.choice(HULLS)),
@@ -142,16 +170,11 @@ def draw_recipe(rng, region):
 
 
 def estimate(plan, workers):
-    """Say how long a set takes and how much disk it needs, from measured figures.
-
-    Returns
-    -------
-    str
-    """
-    minutes = len(plan) * SECONDS_A_CLIP / workers / 60
+    """Say how long a set takes and how much disk it needs, from measured figures."""
+    minutes = len(plan) * _SECONDS_PER_CLIP / workers / 60
     return (
         f"{len(plan):,} clips of {N_FRAMES} frames: about {max(minutes, 0.1):.1f} minutes in "
-        f"{workers} processes, {len(plan) * MEGABYTES_A_CLIP:,.0f} MB of disk"
+        f"{workers} processes, {len(plan) * _MEGABYTES_PER_CLIP:,.0f} MB of disk"
     )
 
 
@@ -164,13 +187,13 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
     Parameters
     ----------
     out : str or path
-        Folder of the set. Holds ``clips.csv``, the table of `plan_clips`, ``set.json``, its size
-        and seed, and the videos.
+        Folder of the set. Holds ``clips.csv``, the table of `plan_clips`, ``settings.json``, its
+        size and seed, and the videos.
     size : str
         As in `plan_clips`.
     seed : int
     workers : int, optional
-        Processes; by default one a core.
+        Processes; by default one per core.
     progress : bool
         Print the estimate and show a bar.
 
@@ -185,110 +208,63 @@ def make_clips(out, size="small", seed=0, workers=None, progress=True):
         If the folder holds another set already.
     """
     out, plan = Path(out), plan_clips(size, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    table = plan.to_csv(index=False, lineterminator="\n")
+    settings = {"size": size, "seed": seed, "plan": digest(table)}
     # Two chapters that run at the same time share the cache: the second waits for the first.
-    with FileLock(out / "clips.lock"):
-        remove_abandoned(out)
-        _write_table(plan, out, size, seed)
-        _make_missing(plan, out, seed, workers or os.cpu_count() or 1, progress)
+    with RunFolder(out, settings).alone(wait=True):
+        write_text(out / "clips.csv", table)
+        _make_missing(plan, out, seed, workers or cpu_count(), progress)
     return plan
 
 
 def _make_missing(plan, out, seed, workers, progress):
-    for folder in (REAL_VIDEOS, FAKE_VIDEOS, MASK_VIDEOS):
+    for folder in (_REAL_VIDEOS, _FAKE_VIDEOS, _MASK_VIDEOS):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    groups = [g for _, g in plan.groupby(["target", "scene"]) if _missing(g, out)]
+    groups = {g.video.iloc[0]: g for _, g in plan.groupby(["target", "scene"]) if _missing(g, out)}
     bar = progress_bar(show=progress, total=len(plan), unit="clip")
-    with _pool(workers) as pool, bar:
+    jobs = [{"video": video, "clips": group} for video, group in groups.items()]
+    made = run_tasks(_make_scene, jobs, {"out": out, "seed": seed}, workers)
+    with bar, closing(made):
         if groups and not bar.disable:
-            bar.write(estimate(pd.concat(groups), workers))
-        bar.update(len(plan) - sum(len(g) for g in groups))
-        tasks = {pool.submit(make_scene, group, out, seed): len(group) for group in groups}
-        for task in as_completed(tasks):
-            task.result()
-            bar.update(tasks[task])
+            bar.write(estimate(pd.concat(groups.values()), workers))
+        bar.update(len(plan) - sum(map(len, groups.values())))
+        for video, _ in made:
+            bar.update(len(groups[video]))
 
 
-@contextmanager
-def _pool(workers):
-    # "spawn", because a process that has loaded OpenCV or TensorFlow must not be forked.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
-    try:
-        yield pool
-    except BrokenProcessPool:
-        raise UserError(
-            "A worker process ended unexpectedly, most often for want of memory: call again with "
-            "fewer workers, what is done is kept. A script must call make_clips below "
-            "'if __name__ == \"__main__\":'."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _make_scene(job, settings):
+    cv2.setNumThreads(1)  # as many processes as cores are parallel enough
+    make_scene(job["clips"], **settings)
 
 
-def _one_thread():
-    cv2.setNumThreads(1)
-
-
-def _write_table(plan, out, size, seed):
-    table = plan.to_csv(index=False, lineterminator="\n")
-    path = out / "clips.csv"
-    if path.exists() and path.read_text() != table:
-        raise UserError(
-            f"{out} already holds another set of clips than size={size!r}, seed={seed}. "
-            "Give an empty folder, or delete this one."
-        )
-    write_text(path, table)
-    write_text(out / SET, json.dumps({"size": size, "seed": seed}) + "\n")
-
-
-def clip_paths(row, out):
-    """Where a clip of the table lies, and its mask.
-
-    Parameters
-    ----------
-    row : pandas.Series
-        Of `plan_clips`.
-    out : str or path
-
-    Returns
-    -------
-    video, mask : pathlib.Path
-        The mask is None for a real clip.
-    """
+def _clip_paths(row, out):
+    """Return where a clip of the plan (a row) lies, and its mask, None for a real clip."""
     name = f"{row['video']}.mp4"
     if row["label"] == 0:
-        return Path(out) / REAL_VIDEOS / name, None
-    return Path(out) / FAKE_VIDEOS / name, Path(out) / MASK_VIDEOS / name
+        return Path(out) / _REAL_VIDEOS / name, None
+    return Path(out) / _FAKE_VIDEOS / name, Path(out) / _MASK_VIDEOS / name
 
 
 def _missing(group, out):
-    paths = [path for _, row in group.iterrows() for path in clip_paths(row, out)]
+    paths = [path for _, row in group.iterrows() for path in _clip_paths(row, out)]
     return any(path is not None and not path.exists() for path in paths)
 
 
 def make_scene(group, out, seed):
-    """Make the real clip of a scene and all its fakes, frame by frame side by side.
-
-    Parameters
-    ----------
-    group : pandas.DataFrame
-        The rows of `plan_clips` that share target and scene.
-    out : str or path
-    seed : int
-    """
+    """Make the clips of a scene (rows of `plan_clips`), frame by frame side by side."""
     first = group.iloc[0]
     scene = Scene(first.target, first.scene, N_FRAMES, seed)
     takes = []
     with ExitStack() as cleanup:
         for _, row in group.iterrows():
-            video, mask = clip_paths(row, out)
+            video, mask = _clip_paths(row, out)
             images, alphas = scene.portrait.images, None
             if row["label"] == 1:
-                recipe = Recipe(**row[RECIPE_COLUMNS])
+                recipe = Recipe(**row[_RECIPE_COLUMNS])
                 images, alphas = swap(scene.portrait, portraits.load_portrait(row.source), recipe)
-            writers = [cleanup.enter_context(VideoWriter(video, scene.camera.crf))]
+            writers = [cleanup.enter_context(VideoWriter(video, scene.camera.crf, _SIZE))]
             if mask is not None:
-                writers.append(cleanup.enter_context(VideoWriter(mask, MASK_CRF)))
+                writers.append(cleanup.enter_context(VideoWriter(mask, _MASK_CRF, _SIZE)))
             takes.append((images, alphas, writers))
         for i in range(N_FRAMES):
             for images, alphas, writers in takes:
@@ -330,9 +306,11 @@ def embedded_truth(path):
 
 
 def _seed_of(root):
-    # Sets of older versions do not say; 0 is the seed of all that the book makes.
-    path = root / SET
-    return json.loads(path.read_text(encoding="utf-8"))["seed"] if path.is_file() else 0
+    # Whatever lies beside other people's videos; 0 is the seed of all that the book makes.
+    with suppress(OSError, KeyError, TypeError, ValueError):
+        settings = dict(json.loads((root / "settings.json").read_text(encoding="utf-8")))
+        return int(settings["seed"])
+    return 0
 
 
 def _shows(path, person, scene, seed):
@@ -348,14 +326,15 @@ def _shows(path, person, scene, seed):
     return (
         len(shown) == 1
         and shown[0].shape == expected.shape
-        and np.abs(shown[0].astype(int) - expected).mean() < ALIKE
+        and np.abs(shown[0].astype(int) - expected).mean() < _ALIKE
     )
 
 
 def embedded_clips(size="small", seed=0):
     """Make a set of clips in the cache, or find it there.
 
-    The cache is ``~/.cache/xaifake``, or what the environment variable ``XAIFAKE_CACHE`` names.
+    The cache is the user's, as the operating system has it (``~/.cache/xaifake`` on Linux), or what
+    the environment variable ``XAIFAKE_CACHE`` names.
 
     Parameters
     ----------
@@ -368,13 +347,9 @@ def embedded_clips(size="small", seed=0):
     pathlib.Path
         Folder of the set.
     """
-    cache = Path(os.environ.get("XAIFAKE_CACHE") or Path.home() / ".cache" / "xaifake")
-    folder = cache / f"clips-{size}-{seed}-{_generator_version()}"
+    cache = Path(os.environ.get("XAIFAKE_CACHE") or user_cache_path("xaifake", False))
+    # A part of the name for the code that makes the clips: no cache outlives a change of it.
+    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in _GENERATOR]
+    folder = cache / f"clips-{size}-{seed}-{digest(code, H264)[:10]}"
     make_clips(folder, size, seed)
     return folder
-
-
-def _generator_version():
-    """Fingerprint of the code that makes the clips, so that no cache outlives a change of it."""
-    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in GENERATOR]
-    return hashlib.sha256(b"".join(code)).hexdigest()[:10]

@@ -1,6 +1,6 @@
 """Extracted faces as arrays (chapter 02_face_extraction).
 
-Reads what `xaifake.data.extraction` writes: ``manifest.parquet``, one row a video, frame and
+Reads what `xaifake.data.extraction` writes: ``manifest.parquet``, one row per video, frame and
 scale, and ``shards/*.parquet`` with the pictures.
 """
 
@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:  # worker processes start faster without pandas
     import pandas as pd
 
 from xaifake.data.faces import decode_image, decode_mask
-from xaifake.data.folders import as_folder, read_parquet
 from xaifake.errors import UserError
+from xaifake.runs import as_folder, read_parquet
 from xaifake.scales import SCALE
 
 __all__ = [
     "Faces",
-    "as_tf_data",
     "average_mask",
     "decode_image",
     "load_faces",
     "pack_faces",
     "read_encoded",
+    "read_pairs",
     "read_manifest",
+    "read_statuses",
+    "split_of_fold",
 ]
 
 # Faces that come with the package: of unseen people, and of seen and unseen ones in a scene that no
@@ -85,8 +88,35 @@ class Faces:
         )
 
 
+def split_of_fold(folds, fold):
+    """Split by a column of folds: one is tested, the one after it validates, the rest train.
+
+    Parameters
+    ----------
+    folds : pandas.Series of int
+        Number of the fold of each row, from 0.
+    fold : int
+        The fold that a detector must not have seen.
+
+    Returns
+    -------
+    pandas.Series of str
+        "train", "validation" or "test".
+
+    Raises
+    ------
+    UserError
+        If there is no such fold, or fewer than three.
+    """
+    numbers = sorted(folds.unique().tolist())
+    if fold not in numbers or len(numbers) < 3:
+        raise UserError(f"fold is {fold}, of the folds {numbers}: give one of at least three.")
+    following = numbers[(numbers.index(fold) + 1) % len(numbers)]
+    return folds.map({fold: "test", following: "validation"}).fillna("train")
+
+
 def read_manifest(folder):
-    """Read the table of an extraction: one row a video, frame and scale, rejected ones included.
+    """Read the table of an extraction: one row per video, frame and scale, rejected ones included.
 
     Returns
     -------
@@ -108,7 +138,18 @@ def read_manifest(folder):
     return table.astype(dict.fromkeys(BOX + SQUARE, "float64"))
 
 
-def load_faces(folder=None, split=None, scale=SCALE):
+def read_statuses(folder):
+    """Read how each video of an extraction fared: ``video``, ``label``, ``split``, ``status``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per video; the status is "ok", or why the video gave no faces.
+    """
+    return read_parquet(as_folder(folder) / "videos.parquet").to_pandas()
+
+
+def load_faces(folder=None, split=None, scale=SCALE, fold=None):
     """Load the accepted faces of one scale into memory.
 
     Parameters
@@ -119,6 +160,9 @@ def load_faces(folder=None, split=None, scale=SCALE):
     split : str, optional
         "train", "validation" or "test"; all if not given.
     scale : float
+    fold : int, optional
+        Split by the column "fold" with this one tested, see `split_of_fold`; by the column "split"
+        if not given.
 
     Returns
     -------
@@ -130,7 +174,7 @@ def load_faces(folder=None, split=None, scale=SCALE):
         If the folder holds no finished extraction, or none of this split or scale.
     """
     folder = _folder(folder)
-    table = _choose(folder, split, scale)
+    table = _choose(folder, split, scale, fold)
     pictures = _read_pictures(folder, table, ["image", "mask", "twin"])
     images = np.stack([decode_image(data) for data in pictures["image"]])
     masks = np.zeros(images.shape[:3], dtype=bool)
@@ -146,7 +190,7 @@ def load_faces(folder=None, split=None, scale=SCALE):
     return Faces(images, table.label.to_numpy(np.int64), masks, twins, table, float(scale))
 
 
-def read_encoded(folder=None, split=None, scale=SCALE):
+def read_encoded(folder=None, split=None, scale=SCALE, fold=None):
     """Read the accepted faces of one scale as JPEG bytes, for sets too large to hold decoded.
 
     Parameters are those of `load_faces`; `decode_image` turns one into an array.
@@ -160,9 +204,39 @@ def read_encoded(folder=None, split=None, scale=SCALE):
         N rows of the manifest.
     """
     folder = _folder(folder)
-    table = _choose(folder, split, scale)
+    table = _choose(folder, split, scale, fold)
     images = _read_pictures(folder, table, ["image"])["image"]
     return images, table.label.to_numpy(np.int64), table
+
+
+def read_pairs(folder=None, split=None, scale=SCALE, fold=None):
+    """Read the accepted fakes of one scale that have a twin, and the twins, as JPEG bytes.
+
+    Parameters are those of `load_faces`.
+
+    Returns
+    -------
+    twins, fakes : list of bytes
+    table : pandas.DataFrame
+        Rows of the manifest, one a fake.
+
+    Raises
+    ------
+    UserError
+        As `load_faces`, and if no fake has a twin.
+    """
+    folder = _folder(folder)
+    table = _choose(folder, split, scale, fold)
+    table = table[table.label == 1]
+    pictures = _read_pictures(folder, table, ["twin", "image"])
+    paired = np.array([data is not None for data in pictures["twin"]], dtype=bool)
+    if not paired.any():
+        raise UserError(
+            f"No fake of split {split!r} and scale {scale} in {folder} has its real twin, which "
+            "makes a pair with it: extract the faces with twins=True."
+        )
+    twins, fakes = ([data[i] for i in np.flatnonzero(paired)] for data in pictures.values())
+    return twins, fakes, table[paired].reset_index(drop=True)
 
 
 def average_mask(folder, split, scale):
@@ -191,30 +265,6 @@ def average_mask(folder, split, scale):
     if not masks:
         raise UserError(f"No fake of split {split!r} in {folder} has a mask.")
     return sum(decode_mask(data).astype(float) for data in masks) / len(masks)
-
-
-def as_tf_data(faces, batch_size, shuffle_seed=None):
-    """Return faces as a ``tf.data.Dataset`` of batches, scaled as the network takes them.
-
-    Parameters
-    ----------
-    faces : Faces
-    batch_size : int
-    shuffle_seed : int, optional
-        Shuffle anew in each pass, from this seed; in the given order if not given.
-
-    Returns
-    -------
-    tf.data.Dataset
-        Of ``(float32 (B, H, W, 3) in [-1, 1], int64 (B,))``.
-    """
-    import tensorflow as tf
-
-    data = tf.data.Dataset.from_tensor_slices((faces.images, faces.labels))
-    if shuffle_seed is not None:
-        data = data.shuffle(len(faces), seed=shuffle_seed)
-    data = data.batch(batch_size)
-    return data.map(lambda x, y: (tf.cast(x, tf.float32) / 127.5 - 1.0, y)).prefetch(2)
 
 
 def pack_faces(folder, out, rows):
@@ -250,9 +300,16 @@ def _folder(folder):
     return FACES if folder is None else as_folder(folder)
 
 
-def _choose(folder, split, scale):
+def _choose(folder, split, scale, fold=None):
     """Return the manifest's accepted rows of a split and scale, with whole pixels as integers."""
     table = read_manifest(folder)
+    if fold is not None:
+        if "fold" not in table:
+            raise UserError(
+                f"The faces in {folder} are not dealt to folds: take those of the clips of size "
+                "'folds', or give no fold."
+            )
+        table["split"] = split_of_fold(table.fold, fold)
     for name, asked in (("split", split), ("scale", scale)):
         there = sorted(table[name].unique().tolist())
         if asked is not None and asked not in there:
@@ -269,10 +326,14 @@ def _choose(folder, split, scale):
 def _read_pictures(folder, table, names):
     """Return lists of encoded pictures in the order of the table's rows, None for no picture."""
     found = {}
-    for shard in table.shard.unique():
-        rows = read_parquet(folder / "shards" / shard, _KEY + names).to_pydict()
-        for i, key in enumerate(zip(*(rows[name] for name in _KEY), strict=True)):
-            found[key] = [rows[name][i] for name in names]
+    for shard, rows in table.groupby("shard", sort=False):
+        with (folder / "shards" / shard).open("rb") as file:
+            for batch in pq.ParquetFile(file).iter_batches(64, columns=_KEY + names):
+                asked = [pc.is_in(batch[key], pa.array(rows[key].unique(), batch[key].type))
+                         for key in ("frame", "scale")]  # fmt: skip
+                batch = batch.filter(pc.and_(*asked))
+                columns = [batch[name].to_pylist() for name in _KEY + names]
+                found |= {key[: len(_KEY)]: key[len(_KEY) :] for key in zip(*columns, strict=True)}
     keys = zip(*(table[name].tolist() for name in _KEY), strict=True)
     pictures = [found[key] for key in keys]
     return {name: [row[i] for row in pictures] for i, name in enumerate(names)}

@@ -20,7 +20,7 @@ from xaifake.errors import UserError
 
 REAL_FOLDER = Path("original_sequences", "actors")
 FAKE_FOLDER = Path("manipulated_sequences", "DeepFakeDetection")
-COMPRESSIONS = ("c23", "c40", "raw")  # the first one that is there is read
+_COMPRESSIONS = ("c23", "c40", "raw")  # the first one that is there is read
 
 SPLITS = ("train", "validation", "test")
 DFD_VIDEOS = {"real": 363, "fake": 3068}
@@ -57,12 +57,11 @@ def read_catalogue(folder):
     Returns
     -------
     pandas.DataFrame
-        One row a video, sorted by ``video`` (the file's stem, a unique name): ``label`` (1 fake,
+        One row per video, sorted by ``video`` (the file's stem, a unique name): ``label`` (1 fake,
         0 real), ``target`` (the person seen), ``source`` (whose face was put in; None for real),
         ``scene``, ``path``, ``mask_path`` (None where there is no mask), ``parent`` (name of the
         real video behind a fake, None if it is not there). The columns of a table ``clips.csv`` in
-        the folder are joined by ``video``. ``attrs["not_understood"]`` lists what was passed over,
-        as ``{"path", "reason"}``.
+        the folder are joined by ``video``. `skipped_files` tells what was passed over.
 
     Raises
     ------
@@ -72,15 +71,7 @@ def read_catalogue(folder):
     root = Path(folder).absolute()
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. Give the folder that holds {REAL_FOLDER}.")
-    level = _compression(root)
-    rows, passed_over = [], []
-    for kind, place in (("real", REAL_FOLDER), ("fake", FAKE_FOLDER)):
-        for path in _entries(root / place / level / "videos"):
-            reason = _misfit(path, kind)
-            if reason:
-                passed_over.append({"path": str(path), "reason": reason})
-            else:
-                rows.append(_row(path, kind, root))
+    rows = [_row(path, kind, root) for path, kind in _entries(root) if not _misfit(path, kind)]
     if not rows:
         raise UserError(f"No video under {root} has a name of DFD's form: {_EXPECTED['real']}.")
     catalogue = pd.DataFrame(rows).sort_values("video", ignore_index=True)
@@ -88,15 +79,34 @@ def read_catalogue(folder):
     for name in ("source", "mask_path", "parent"):  # None for nothing, whatever pandas prefers
         column = catalogue[name].astype(object)
         catalogue[name] = column.where(column.notna(), None)
-    catalogue = _join_table(catalogue, root / "clips.csv")
-    catalogue.attrs["not_understood"] = passed_over
-    return catalogue
+    return _join_table(catalogue, root / "clips.csv")
+
+
+def skipped_files(folder):
+    """Tell what `read_catalogue` passes over in a folder.
+
+    Returns
+    -------
+    dict of str to str
+        Why, by path.
+    """
+    reasons = {str(path): _misfit(path, kind) for path, kind in _entries(Path(folder).absolute())}
+    return {path: reason for path, reason in reasons.items() if reason}
+
+
+def _entries(root):
+    """Yield what lies where videos are expected, with their class."""
+    level = _compression(root)
+    for kind, place in (("real", REAL_FOLDER), ("fake", FAKE_FOLDER)):
+        videos = root / place / level / "videos"
+        for path in sorted(videos.iterdir()) if videos.is_dir() else ():
+            yield path, kind
 
 
 def _compression(root):
     """Return the compression level to read: the first that all classes on disk have."""
     classes = [root / place for place in (REAL_FOLDER, FAKE_FOLDER) if (root / place).is_dir()]
-    levels = [{c for c in COMPRESSIONS if (place / c / "videos").is_dir()} for place in classes]
+    levels = [{c for c in _COMPRESSIONS if (place / c / "videos").is_dir()} for place in classes]
     if not any(levels):
         raise UserError(
             f"{root} is not laid out like DFD: expected videos in {REAL_FOLDER / 'c23' / 'videos'} "
@@ -110,11 +120,7 @@ def _compression(root):
             f"Real videos are there as {sorted(levels[0])}, fakes as {sorted(levels[1])}: "
             "get both classes at the same compression level."
         )
-    return next(level for level in COMPRESSIONS if level in shared)
-
-
-def _entries(folder):
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return next(level for level in _COMPRESSIONS if level in shared)
 
 
 def _misfit(path, kind):
@@ -193,7 +199,6 @@ def split_by_person(catalogue, seed):
     -------
     pandas.DataFrame
         The videos kept, with the column ``split`` ("train", "validation", "test").
-        ``attrs["dropped"]`` lists the videos that were dropped.
     """
     target = catalogue.target.to_numpy(dtype=object)
     source = catalogue.source.fillna(catalogue.target).to_numpy(dtype=object)
@@ -210,7 +215,6 @@ def split_by_person(catalogue, seed):
     best = int(np.argmax(kept.sum(axis=1) + complete * (len(catalogue) + 1)))
     split = catalogue[kept[best]].reset_index(drop=True)
     split["split"] = np.array(SPLITS)[of_target[best, kept[best]]]
-    split.attrs = {**catalogue.attrs, "dropped": catalogue.video[~kept[best]].tolist()}
     return split
 
 
@@ -229,34 +233,19 @@ def split_by_video(catalogue, seed):
     return split
 
 
-def split_by_frame(manifest, seed):
-    """Split frames 4 : 1 : 1; frames of one video may be in all splits, its scales stay together.
-
-    Only for measuring what such a split leaks; returns the frame table with a column ``split``.
-    """
-    split = manifest.copy()
-    frame = split.groupby(["video", "frame"], sort=True).ngroup().to_numpy()
-    rng = np.random.default_rng(seed)
-    codes = rng.permutation(_four_one_one(frame.max() + 1))
-    split["split"] = np.array(SPLITS)[codes[frame]]
-    return split
-
-
 def _four_one_one(n):
     """Return n split numbers (0, 1, 2) in the ratio 4 : 1 : 1; no split is empty from n = 3 on."""
     small = max(1, round(n / 6))
     return np.repeat([0, 1, 2], [n - 2 * small, small, small]) if n > 2 else np.arange(n)
 
 
-def sampling_rates(catalogue, frames_per_fake, longest=None):
+def frames_per_video(catalogue, frames_per_fake, longest=None):
     """Choose how many frames to take from a real video so that both classes come out even.
-
-    The paper takes about 267 frames of a real video and 39 of a fake one (its Table I).
 
     Parameters
     ----------
     catalogue : pandas.DataFrame
-        With a column ``split``.
+        Of videos of both classes.
     frames_per_fake : int
         Frames from each fake video.
     longest : int, optional
@@ -264,23 +253,41 @@ def sampling_rates(catalogue, frames_per_fake, longest=None):
 
     Returns
     -------
-    pandas.DataFrame
-        One row a split and class: ``split``, ``class``, ``videos``, ``frames_per_video``,
-        ``frames``, ``paper_frames``. ``attrs["frames_per_video"]`` is what `extract_faces` takes.
+    dict of str to int
+        By class, "real" and "fake", as `extract_faces` takes it.
+
+    Raises
+    ------
+    UserError
+        If there is but one class.
     """
-    if "split" not in catalogue:
-        raise UserError("The catalogue has no column 'split': call split_by_person on it first.")
     fakes = int((catalogue.label == 1).sum())
     reals = len(catalogue) - fakes
     if not fakes or not reals:
         raise UserError(f"Balancing needs both classes; there are {reals} real, {fakes} fake.")
     per_real = max(1, round(frames_per_fake * fakes / reals))
-    rates = {"real": min(per_real, longest or per_real), "fake": frames_per_fake}
+    return {"real": min(per_real, longest or per_real), "fake": frames_per_fake}
+
+
+def sampling_rates(catalogue, frames_per_fake, longest=None):
+    """Tell what `frames_per_video` gives in each split, beside the paper's Table I.
+
+    The paper takes about 267 frames of a real video and 39 of a fake one. Parameters are those of
+    `frames_per_video`; the catalogue has a column ``split``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per split and class: ``split``, ``class``, ``videos``, ``frames_per_video``,
+        ``frames``, ``paper_frames``.
+    """
+    if "split" not in catalogue:
+        raise UserError("The catalogue has no column 'split': call split_by_person on it first.")
+    rates = frames_per_video(catalogue, frames_per_fake, longest)
     table = pd.DataFrame([{"split": s, "class": c} for s, c in TABLE_I])
     videos = catalogue.groupby(["split", "label"]).size()
     table["videos"] = [int(videos.get((s, int(c == "fake")), 0)) for s, c in TABLE_I]
     table["frames_per_video"] = table["class"].map(rates)
     table["frames"] = table.videos * table.frames_per_video
     table["paper_frames"] = list(TABLE_I.values())
-    table.attrs["frames_per_video"] = rates
     return table

@@ -27,14 +27,14 @@ from xaifake.data.faces import (
     encode_mask,
     face_square,
 )
-from xaifake.data.folders import as_folder, read_parquet, remove_abandoned, whole_file
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.progress import progress_bar
+from xaifake.runs import RunFolder, as_folder, read_parquet, write_whole
 from xaifake.scales import SCALES
 
 FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
-LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
+_LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
 _FROM_CATALOGUE = ("label", "target", "source", "scene", "split", "kind", "region", "parent")
 _MEASURED = pa.schema(
     [("video", pa.string()), ("frame", pa.int32()), ("scale", pa.float64())]
@@ -85,7 +85,7 @@ def extract_faces(
     catalogue : pandas.DataFrame
         From `read_catalogue`, with a column ``split``.
     out : str or Path
-        Folder to write to, or an fsspec URL (see `xaifake.data.folders.as_folder`). With a
+        Folder to write to, or an fsspec URL (see `xaifake.runs.as_folder`). With a
         scheduler all machines must reach it, as they must the videos.
     scales : sequence of float
         Sides of the squares, as factors of the larger side of the face's box.
@@ -115,13 +115,19 @@ def extract_faces(
     Returns
     -------
     pandas.DataFrame
-        The manifest, as `xaifake.data.dataset.read_manifest` reads it from ``out``; its
-        ``attrs["not_read"]`` lists the videos without faces as ``{"video", "reason"}``.
+        The manifest, as `xaifake.data.dataset.read_manifest` reads it from ``out``. How each video
+        fared, `xaifake.data.dataset.read_statuses` reads.
+
+    Raises
+    ------
+    UserError
+        If an argument makes no sense, ``out`` holds faces of other settings, a worker process dies,
+        or the scheduler is not to be had.
     """
     _check_catalogue(catalogue)
     settings = _checked_settings(scales, frames_per_video, twins, size, smallest, full_search)
-    out = as_folder(out)
-    _claim(out, settings)
+    out = RunFolder(out, settings).claim().path  # other machines may do so too
+    (out / "shards").mkdir(exist_ok=True)
     rows = _records(catalogue)
     jobs = _jobs(rows, out, settings)
     status = {job["video"]: "ok" for job in jobs if _is_done(job)}
@@ -136,13 +142,8 @@ def extract_faces(
             bar.update()
     _write_tables(rows, status, out)
     manifest = read_manifest(out)
-    manifest.attrs["not_read"] = [
-        {"video": video, "reason": status[video]}
-        for video in sorted(status)
-        if status[video] != "ok"
-    ]
     if progress:
-        print(_summary(manifest))
+        print(_summary(manifest, status))
     return manifest
 
 
@@ -177,27 +178,6 @@ def _checked_settings(scales, frames_per_video, twins, size, smallest, full_sear
         "smallest": int(smallest),
         "full_search": bool(full_search),
     }
-
-
-def _claim(out, settings):
-    """Make the folder ready, or refuse one that was begun with other settings."""
-    if out.is_file():
-        raise UserError(f"{out} is a file; give a folder to write the faces to.")
-    (out / "shards").mkdir(parents=True, exist_ok=True)
-    path = out / "settings.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        other = [name for name in settings if before.get(name) != settings[name]]
-        if other:
-            was = ", ".join(f"{name} = {before.get(name)}" for name in other)
-            now = ", ".join(f"{name} = {settings[name]}" for name in other)
-            raise UserError(
-                f"{out} was begun with {was}; now asked for: {now}. Ask for the same, or give "
-                "another folder."
-            )
-    remove_abandoned(out)
-    with whole_file(path) as file:
-        file.write((json.dumps(settings, indent=2) + "\n").encode())
 
 
 def _records(catalogue):
@@ -254,7 +234,7 @@ def cut_video(job, settings):
         shard.unlink(missing_ok=True)
         return str(reason)
     table = pa.Table.from_pylist(rows, _SHARD.with_metadata({"source_bytes": _source_bytes(job)}))
-    with whole_file(shard) as file:
+    with write_whole(shard) as file:
         pq.write_table(table, file, use_dictionary=False, write_statistics=False)
     return "ok"
 
@@ -287,7 +267,7 @@ def _search_every(wanted, seconds):
     """Return how many of the frames come from one that is searched whole to the next."""
     if not seconds:
         return 1
-    return max(1, min(FULL_SEARCH_EVERY, int(LONGEST_UNSEARCHED * len(wanted) / seconds)))
+    return max(1, min(FULL_SEARCH_EVERY, int(_LONGEST_UNSEARCHED * len(wanted) / seconds)))
 
 
 def _shape(picture):
@@ -302,7 +282,7 @@ def _named(name, frames):
 
 
 def _frame_rows(video, number, frame, faces, extra, settings):
-    """Return the rows of one frame, one a scale, from one detection."""
+    """Return the rows of one frame, one per scale, from one detection."""
     where = {"video": video, "frame": number}
     if len(faces) != 1:
         reason = "several_faces" if faces else "no_face"
@@ -380,20 +360,10 @@ def duration(path):
 
 
 def read_frames(path, wanted, gray=False):
-    """Yield some frames of a video, decoded in order.
+    """Yield frames of a video by their numbers, which ascend from 0 in the order of display.
 
-    Parameters
-    ----------
-    path : str or Path
-    wanted : list of int
-        Frame numbers, counted from 0 as the frames are shown, ascending.
-    gray : bool
-        Yield ``uint8 (H, W)`` brightness instead of ``uint8 (H, W, 3)`` RGB.
-
-    Raises
-    ------
-    Unreadable
-        If the video cannot be opened or does not decode to its end.
+    As ``uint8 (H, W, 3)`` RGB, or as brightness ``(H, W)``. Raises `Unreadable` if the video cannot
+    be opened or does not decode to its end.
     """
     wanted = iter(wanted)
     following = next(wanted, None)
@@ -417,7 +387,7 @@ def _decoded(container, stream):
 
     H.264 carries no checksum, so a few changed bytes may decode to a picture all the same.
     """
-    stream.codec_context.thread_count = 1  # one process a video is parallel enough
+    stream.codec_context.thread_count = 1  # one process per video is parallel enough
     stream.codec_context.options = {"err_detect": "explode"}
     for packet in container.demux(stream):
         if stream.codec_context.name in ("h264", "hevc") and _ZEROS in bytes(packet):
@@ -431,41 +401,42 @@ def _cut_short(decoded, promised):
 
 def _write_tables(rows, status, out):
     """Put the manifest together from the shards, and list how each video fared."""
+    dealt = ["fold"] if "fold" in rows[0] else []
+    order = [*_MANIFEST_ORDER, *dealt]
     tables = []
     for row in rows:
         if status[row["video"]] != "ok":
             continue
         name = f"{row['video']}.parquet"
         table = read_parquet(out / "shards" / name, _MEASURED.names)
-        for column in _FROM_CATALOGUE:
+        for column in (*_FROM_CATALOGUE, *dealt):
             table = table.append_column(column, _repeated(row.get(column), column, len(table)))
         tables.append(table.append_column("shard", _repeated(name, "shard", len(table))))
     fields = {field.name: field for field in _MEASURED}
-    schema = pa.schema([fields.get(name, pa.field(name, _type(name))) for name in _MANIFEST_ORDER])
-    tables = [table.select(_MANIFEST_ORDER).replace_schema_metadata() for table in tables]
-    with whole_file(out / "manifest.parquet") as file:
+    schema = pa.schema([fields.get(name, pa.field(name, _type(name))) for name in order])
+    tables = [table.select(order).replace_schema_metadata() for table in tables]
+    with write_whole(out / "manifest.parquet") as file:
         pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), file)
     videos = pa.table({name: [row[name] for row in rows] for name in ("video", "label", "split")})
     videos = videos.append_column("status", pa.array([status[row["video"]] for row in rows]))
-    with whole_file(out / "videos.parquet") as file:
+    with write_whole(out / "videos.parquet") as file:
         pq.write_table(videos, file)
 
 
 def _type(column):
-    return pa.int64() if column == "label" else pa.string()
+    return pa.int64() if column in ("label", "fold") else pa.string()
 
 
 def _repeated(value, column, n):
     return pa.array([value] * n, _type(column))
 
 
-def _summary(manifest):
+def _summary(manifest, status):
     frames = manifest.groupby(["scale", "reason"], sort=True).size()
     lines = []
     for scale in sorted(manifest.scale.unique()):
         parts = [f"{n:,} {reason or 'accepted'}" for reason, n in frames[scale].items()]
         lines.append(f"scale {scale}: {', '.join(parts)}")
-    not_read = manifest.attrs["not_read"]
-    lines.append(f"{len(not_read)} videos could not be read" + (":" if not_read else ""))
-    lines += [f"  {one['video']}: {one['reason']}" for one in not_read]
-    return "\n".join(lines)
+    reasons = [f"  {video}: {told}" for video, told in sorted(status.items()) if told != "ok"]
+    lines.append(f"{len(reasons)} videos could not be read" + (":" if reasons else ""))
+    return "\n".join(lines + reasons)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from joblib import cpu_count
 
 from xaifake.data.pyramid import boxes_near, one_copy_detector
-from xaifake.data.workers import processors
 from xaifake.errors import UserError
 
 NOSE_TIP = 30  # of the 68 landmarks, counted from 0
@@ -90,21 +90,12 @@ class FaceFinder:
         return [self._face(frame, box) for box in self._detectors.of_thread(frame, enlarged)]
 
     def search(self, frames, find=None):
-        """Find the faces in each of some frames, on all cores: dlib itself searches on one.
+        """Yield frames with their faces, in order; all cores search, as dlib itself uses one.
 
-        Parameters
-        ----------
-        frames : iterable
-            Read from this thread; at most one more than there are cores are held at a time.
-        find : callable, optional
-            What is to be done to each of them, in any thread; `find` if not given.
-
-        Yields
-        ------
-        frame, list of Face
-            In the order of the frames.
+        At most one frame more than there are cores is held at a time. ``find`` may be given, to be
+        called with each frame in any thread instead of `find`.
         """
-        find, workers, waiting = find or self.find, processors(), deque()
+        find, workers, waiting = find or self.find, cpu_count(), deque()
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for frame in frames:
@@ -144,7 +135,7 @@ class FaceFinder:
         return np.array(self._recognise.compute_face_descriptor(frame, shape))
 
     def follow(self, frames, every=FULL_SEARCH_EVERY):
-        """Find the faces in each frame of a video, with few searches of whole frames.
+        """Yield the faces in each frame of a video, with few searches of whole frames.
 
         The first frame and each ``every``-th are searched whole. Where two of these in a row show
         as many faces, each is looked for in the frames between near its last place (see
@@ -153,17 +144,8 @@ class FaceFinder:
         before, all frames between are searched whole. So another face can be missed only if it
         comes and goes between two of these frames.
 
-        Parameters
-        ----------
-        frames : iterable of numpy.ndarray
-            ``uint8 (H, W, 3)`` RGB, in the order of time. At most ``every`` are held at a time.
-        every : int
-            Frames from one whole search to the next.
-
-        Yields
-        ------
-        list of Face
-            Of each frame, as from `find`, save for the order of several.
+        At most ``every`` frames are held at a time; the faces are those of `find`, save for the
+        order of several.
         """
         frames, known = iter(frames), None
         while group := list(islice(frames, every if known is not None else 1)):
@@ -277,20 +259,7 @@ def cut_square(image, square, size=128):
 
 
 def cut_mask(mask, square, size=128):
-    """Cut a mask by the same square as its image.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        ``bool (H, W)``.
-    square, size
-        As in `cut_square`.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``bool (size, size)``, true where at least half of the pixel's area is manipulated.
-    """
+    """Cut a mask (bool, a frame's) as `cut_square` does: true where half of the area is or more."""
     crop, _ = cut_square(mask.astype(np.uint8) * 255, square, size)
     return crop >= 128
 

@@ -24,8 +24,8 @@ from xaifake.data.extraction import ODD_METADATA, spaced_frames
 from xaifake.errors import UserError
 
 LONGEST_SIDE = 1920  # pixels; larger frames are reduced, which loses no face that is looked at
-FAR = 10.0  # seconds; a frame further ahead is jumped to
-SMALLEST_SIDE = 16  # pixels
+_FAR = 10.0  # seconds; a frame further ahead is jumped to
+_SMALLEST_SIDE = 16  # pixels
 # Formats that are lists of other files or addresses: what they name is not what was given.
 _LISTS = {
     "hls",
@@ -145,7 +145,7 @@ class Footage:
             frames, last = self._decoded(container, stream), 0
             while number is not None:
                 stamp = self._places[number]
-                if self._timed and (stamp - last) * self._unit > FAR:
+                if self._timed and (stamp - last) * self._unit > _FAR:
                     frames = self._jump(container, stream, stamp, frames)
                 last, frame = next((f for f in frames if f[0] >= stamp), (None, None))
                 if frame is None:
@@ -273,7 +273,7 @@ def _read_picture(path):
             image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except _UNREADABLE:
         return None
-    return None if min(image.shape[:2]) < SMALLEST_SIDE else _reduced(image)
+    return None if min(image.shape[:2]) < _SMALLEST_SIDE else _reduced(image)
 
 
 def _reduced(image):

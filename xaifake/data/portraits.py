@@ -51,7 +51,7 @@ def read_portraits():
     Returns
     -------
     pandas.DataFrame
-        100 rows, one a person, indexed by ``person``. ``tone`` is the mean CIE L* (0 to 100) of
+        100 rows, one per person, indexed by ``person``. ``tone`` is the mean CIE L* (0 to 100) of
         the cheeks in the neutral picture, a measure of the photograph and not of the person.
     """
     people = pd.read_csv(FOLDER / "portraits.csv", dtype={"person": str})
@@ -113,20 +113,11 @@ def _cheek_tone(portrait):
 
 
 def split_people(seed=0):
-    """Deal the 100 people to train, validation and test, 4 : 1 : 1.
+    """Deal the 100 people to train, validation and test, 4 : 1 : 1: the split by person.
 
     Within each gender the people are sorted by skin tone and dealt as neighbouring pairs, six
     pairs at a time, so that each split holds the whole range of tones and everybody has somebody
     of a similar tone beside them to be swapped with.
-
-    Parameters
-    ----------
-    seed : int
-
-    Returns
-    -------
-    pandas.Series
-        Split (``"train"``, ``"validation"`` or ``"test"``) by person.
     """
     rng = np.random.default_rng([seed, 0])
     splits = pd.Series(index=read_portraits().index, dtype=object)
@@ -141,17 +132,38 @@ def split_people(seed=0):
     return splits
 
 
-def aligned_shape(points, onto):
-    """Move landmarks by the similarity (Procrustes) that brings them closest to others.
+def deal_people(folds=5, seed=0):
+    """Deal the 100 people to folds of equal size, so that each can be left out of a training once.
+
+    Within each gender neighbouring pairs by skin tone are dealt, as in `split_people`.
 
     Parameters
     ----------
-    points, onto : ndarray (68, 2)
+    folds : int
+    seed : int
 
     Returns
     -------
-    ndarray, float32 (68, 2)
+    pandas.Series
+        Number of the fold, from 0, by person. Sizes differ by at most two.
     """
+    rng = np.random.default_rng([seed, 3])
+    people = read_portraits()
+    dealt = pd.Series(-1, index=people.index)
+    for _, group in people.groupby("gender"):
+        order = group.sort_values("tone").index
+        for start in range(0, len(order), 2 * folds):
+            block = order[start : start + 2 * folds]
+            # The fewer people a fold has, the earlier its turn: that matters in the last block.
+            sizes = [(dealt == fold).sum() for fold in range(folds)]
+            turns = sorted(rng.permutation(folds), key=lambda fold: sizes[fold])
+            for place in range(0, len(block), 2):
+                dealt[block[place : place + 2]] = turns[place // 2]
+    return dealt
+
+
+def aligned_shape(points, onto):
+    """Move landmarks (68, 2) by the similarity (Procrustes) that brings them closest to others."""
     mean_from, mean_to = points.mean(0), onto.mean(0)
     a, b = points - mean_from, onto - mean_to
     u, s, vt = np.linalg.svd(a.T @ b)

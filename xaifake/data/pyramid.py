@@ -16,9 +16,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 SCALE = 6 / 5  # of a copy's side to the next one's
-STEP = 8  # pixels of a copy from one window to the next
+_STEP = 8  # pixels of a copy from one window to the next
 BOX = 72  # side of the box that a window stands for
-MARGIN = 0.35  # of the face's side: how far it may have moved
+_MARGIN = 0.35  # of the face's side: how far it may have moved
 _CONTEXT = 24  # pixels around a window that its score depends on, or more
 _SHIFT = 0.3  # dlib's coordinates in a copy are 6/5 of those in the next, and this
 # How dlib writes "1000 copies, down to 64 x 64", and how "1 copy".
@@ -26,18 +26,7 @@ _MANY_COPIES, _ONE_COPY = bytes([2, 0xE8, 3, 1, 64, 1, 64]), bytes([1, 1, 1, 64,
 
 
 def one_copy_detector(detector):
-    """Return a dlib detector that searches a picture at its own size only.
-
-    Parameters
-    ----------
-    detector : dlib.fhog_object_detector
-        One that searches all copies.
-
-    Returns
-    -------
-    dlib.fhog_object_detector or None
-        None if this dlib writes its detectors in another way.
-    """
+    """Return a dlib detector for a picture's own size only; None if dlib writes others now."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "detector.svm")
         detector.save(str(path))
@@ -52,27 +41,15 @@ def boxes_near(detector, frame, box):
     """Return the boxes of faces near a box, as the detector of all copies gives them.
 
     The copy in which a face of this size fills a window is searched, and the next on both sides;
-    one more where the best score lies in the last.
-
-    Parameters
-    ----------
-    detector : dlib.fhog_object_detector
-        From `one_copy_detector`.
-    frame : numpy.ndarray
-        ``uint8 (H, W, 3)``.
-    box : tuple of int
-        ``(left, top, right, bottom)`` of a face shortly before.
-
-    Returns
-    -------
-    list of tuple of int
-        ``(left, top, right, bottom)``, the last pixel included as dlib has it; the best first.
+    one more where the best score lies in the last. ``detector`` is of `one_copy_detector`. Boxes
+    are ``(left, top, right, bottom)``, given with the first pixels outside and returned as dlib
+    has them, with the last ones inside; the best first.
     """
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
     level = max(0, round(math.log(side / BOX, SCALE)))
     low, high = max(0, level - 1), level + 1
-    margin = MARGIN * side
+    margin = _MARGIN * side
     region = left - margin, top - margin, right + margin, bottom + margin
     copies = _copies(frame, region, max(0, low - 1), high + 1)
     search = partial(_hits, detector, copies)
@@ -136,7 +113,7 @@ def _reduce(part, before, length, had, wanted):
 def _hits(detector, copies, number):
     """Search one copy; return ``(score, number, box in the frame)`` of each hit."""
     part, y, x = copies[number]
-    skip_y, skip_x = -y % STEP, -x % STEP
+    skip_y, skip_x = -y % _STEP, -x % _STEP
     boxes, scores, _ = detector.run(np.ascontiguousarray(part[skip_y:, skip_x:]), 0, 0.0)
     corner = np.array([x + skip_x, y + skip_y] * 2)
     scale = SCALE**number

@@ -4,23 +4,18 @@ Real clips and fakes go through this same code with the same draws (chapter 01_d
 and its real twin differ only in the two photographs that they start from.
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
-import av
 import cv2
 import numpy as np
 
 from xaifake.data import portraits
-from xaifake.data.folders import whole_path
 from xaifake.data.swaps import displacement_field
 
 FRAME_SIZE = 360
 FRAME_RATE = 25
-MILLISECOND = Fraction(1, 1000)
-PORTRAIT_SIZE = 540
+_PORTRAIT_SIZE = 540
 
 # Amplitudes of a scene's motion: degrees, shares of the frame, and strengths of a turn and a nod.
 SCENES = {
@@ -33,21 +28,12 @@ SCENES = {
 
 
 @dataclass(frozen=True)
-class Camera:
+class _Camera:
     """What the picture goes through after the scene: the same for a fake and its twin.
 
-    Attributes
-    ----------
-    resolution : float
-        Side of the reduced picture, as a share; 1 leaves it as it is.
-    blur : float
-        Standard deviation of a Gaussian blur, pixels.
-    sharpen : float
-        Strength of an unsharp mask.
-    noise, colour_noise : float
-        Standard deviations in grey levels, of brightness for each pixel and of colour.
-    crf : int
-        Constant rate factor of libx264.
+    A reduction to a share of the side (1 is none), a Gaussian blur (its standard deviation in
+    pixels), an unsharp mask (its strength), noise of brightness per pixel and of colour (standard
+    deviations in grey levels), and libx264's constant rate factor.
     """
 
     resolution: float
@@ -58,7 +44,7 @@ class Camera:
     crf: int
 
 
-def draw_camera(rng):
+def _draw_camera(rng):
     """Draw a camera. Every fourth picture is clearly soft as a whole, real or fake."""
     resolution, blur, sharpen = 1.0, 0.0, 0.0
     kinds = ["clean", "reduced", "soft", "blurred", "sharpened"]
@@ -72,7 +58,7 @@ def draw_camera(rng):
     elif kind == "sharpened":
         sharpen = rng.uniform(0.2, 0.8)
     noise, colour_noise = rng.uniform(0.3, 3.0), rng.uniform(0.0, 1.5)
-    return Camera(resolution, blur, sharpen, noise, colour_noise, int(rng.integers(20, 26)))
+    return _Camera(resolution, blur, sharpen, noise, colour_noise, int(rng.integers(20, 26)))
 
 
 def _drift(rng, n_frames, amplitude):
@@ -101,7 +87,7 @@ class Scene:
         self.n_frames = n_frames
         self._key = [seed, 1, int(person), list(SCENES).index(name)]
         rng = np.random.default_rng(self._key)
-        self.camera = draw_camera(rng)
+        self.camera = _draw_camera(rng)
         self._draw_motion(rng, SCENES[name])
         self._draw_light(rng)
         self._centre = np.mean(self.portrait.landmarks, 0)[[27, 8, 30]].mean(0)
@@ -133,15 +119,15 @@ class Scene:
     def _fields(self):
         """Displacements in the portrait's pixels: expression, and depth for turn and nod."""
         neutral, smiling = self.portrait.landmarks
-        edge = np.linspace(0, PORTRAIT_SIZE - 1, 7)
+        edge = np.linspace(0, _PORTRAIT_SIZE - 1, 7)
         border = [(x, y) for x in edge for y in edge if {x, y} & {edge[0], edge[-1]}]
         outer = np.arange(60)  # the inner lips coincide in a closed mouth
         middle = np.vstack([(neutral + smiling)[outer] / 2, border])
         towards = middle + np.vstack([(smiling - neutral)[outer], np.zeros((len(border), 2))])
-        expression = displacement_field(middle, towards, PORTRAIT_SIZE)
+        expression = displacement_field(middle, towards, _PORTRAIT_SIZE)
         centre = middle[30]
         width = np.ptp(neutral[:, 0])
-        y, x = np.mgrid[:PORTRAIT_SIZE, :PORTRAIT_SIZE]
+        y, x = np.mgrid[:_PORTRAIT_SIZE, :_PORTRAIT_SIZE]
         distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (0.55 * width) ** 2
         depth = np.exp(-distance / 2).astype(np.float32)
         return np.dstack([expression, depth])
@@ -150,7 +136,7 @@ class Scene:
         """Where in the portrait each pixel of frame i lies, before turn, nod and expression."""
         # The face stands a little below the middle, so that the chest fills the lower edge.
         middle = np.array([0.5, 0.57]) * FRAME_SIZE + self.shift[:, i]
-        scale = FRAME_SIZE / PORTRAIT_SIZE * self.zoom[i]
+        scale = FRAME_SIZE / _PORTRAIT_SIZE * self.zoom[i]
         angle = np.deg2rad(self.roll[i])
         c, s = scale * np.cos(angle), scale * np.sin(angle)
         to_frame = np.array([[c, -s, middle[0]], [s, c, middle[1]], [0, 0, 1]])
@@ -163,15 +149,10 @@ class Scene:
         return tuple((row[0] * x + row[1] * y + row[2]) / w for row in back[:2])
 
     def maps(self, i):
-        """Sampling maps of frame i into the two photographs, and the weight of the smiling one.
+        """Return sampling maps of frame i into the photographs, and the weight of the smiling one.
 
-        Returns
-        -------
-        maps : list of two tuples of ndarray, float32 (360, 360)
-            x and y in the neutral and in the smiling photograph.
-        weight : float
-            Of the smiling photograph. It changes steeply with the geometry, so that few frames
-            are a mixture of the two.
+        x and y, float32 (360, 360), in the neutral and in the smiling photograph. The weight
+        changes steeply with the geometry, so that few frames are a mixture of the two.
         """
         x, y = self._portrait_coordinates(i)
         fields = cv2.remap(self._fields, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
@@ -251,54 +232,3 @@ def _morph(images, maps, weight):
     if weight == 1:
         return warped[1].astype(np.float32)
     return cv2.addWeighted(warped[0], 1 - weight, warped[1], weight, 0, dtype=cv2.CV_32F)
-
-
-class VideoWriter:
-    """Write H.264 frames to a file that appears under its name only when it is whole.
-
-    Use it in a ``with`` statement. One encoder thread, so that the same frames give the same bytes
-    on the same machine.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    crf : int
-        Constant rate factor of libx264; lower is better.
-    size : tuple of int
-        Width and height of the frames, pixels.
-    title : str, optional
-        What the file says of itself.
-    """
-
-    def __init__(self, path, crf, size=(FRAME_SIZE, FRAME_SIZE), title=None):
-        self._closing = ExitStack()
-        unfinished = self._closing.enter_context(whole_path(path))
-        self._container = self._closing.enter_context(av.open(str(unfinished), "w", format="mp4"))
-        self._closing.push(self._flush)
-        if title is not None:
-            self._container.metadata["title"] = title
-        self._stream = self._container.add_stream("libx264", rate=FRAME_RATE)
-        self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.thread_count = 1
-        # Without "cpu-independent" libx264 gives other bytes in each run, even with one thread.
-        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "cpu-independent=1"}
-        self._stream.options = options
-
-    def write(self, frame, seconds=None):
-        """Add a frame, uint8 (height, width, 3) RGB, at a time or right after the one before."""
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        if seconds is not None:
-            self._stream.codec_context.time_base = MILLISECOND
-            picture.pts, picture.time_base = round(seconds / MILLISECOND), MILLISECOND
-        self._container.mux(self._stream.encode(picture))
-
-    def __enter__(self):
-        return self
-
-    def _flush(self, failure, *_):
-        if failure is None:
-            self._container.mux(self._stream.encode())
-
-    def __exit__(self, *failure):
-        return self._closing.__exit__(*failure)

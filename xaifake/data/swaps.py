@@ -51,22 +51,11 @@ class Recipe:
 
 
 def displacement_field(points, towards, size, step=6, smoothing=1.0):
-    """Interpolate the displacement ``towards - points`` to every pixel by a thin-plate spline.
+    """Interpolate ``towards - points``, (K, 2) in pixels (x, y), everywhere by a thin-plate spline.
 
-    Parameters
-    ----------
-    points, towards : ndarray (K, 2)
-        Pixels ``(x, y)``.
-    size : int
-        Side of the square picture.
-    step : int
-        The spline is evaluated on a grid this coarse, in pixels, and enlarged linearly.
-    smoothing : float
-        Of `scipy.interpolate.RBFInterpolator`; evens out landmarks that contradict each other.
-
-    Returns
-    -------
-    ndarray, float32 (size, size, 2)
+    It is evaluated on a grid of ``step`` pixels and enlarged linearly, to float32 (size, size, 2);
+    ``smoothing`` is that of `scipy.interpolate.RBFInterpolator`, and evens out landmarks that
+    contradict each other.
     """
     spline = RBFInterpolator(points, towards - points, smoothing=smoothing)
     nodes = np.arange(0, size + step, step, dtype=np.float32)
@@ -77,21 +66,8 @@ def displacement_field(points, towards, size, step=6, smoothing=1.0):
 
 
 def swap_mask(landmarks, region, hull="full", size=540):
-    """Draw the area that a swap replaces, before its edge is softened.
-
-    Parameters
-    ----------
-    landmarks : ndarray (68, 2)
-        Of the target, pixels of a ``size`` x ``size`` picture.
-    region, hull : str
-        As in `Recipe`.
-
-    Returns
-    -------
-    ndarray, float32 (size, size)
-        1 inside, 0 outside.
-    """
-    outline = _outline(landmarks, region, hull)
+    """Draw the area that a swap of a region replaces, hard-edged: float32 (size, size), 0 or 1."""
+    outline = region_outline(landmarks, region, hull)
     mask = np.zeros((size, size), np.float32)
     cv2.fillConvexPoly(mask, cv2.convexHull(outline.astype(np.int32)), 1.0, cv2.LINE_8)
     if region.endswith("half"):
@@ -103,7 +79,8 @@ def swap_mask(landmarks, region, hull="full", size=540):
     return mask
 
 
-def _outline(landmarks, region, hull):
+def region_outline(landmarks, region, hull):
+    """Return points whose convex hull a swap of a region fills, (K, 2); see `swap_mask`."""
     centre = landmarks[30]
     if region == "eyes":
         return _grow(landmarks[np.r_[portraits.EYES, portraits.BROWS]], (1.08, 1.25))
@@ -127,18 +104,9 @@ def _grow(points, factors):
 
 
 def align(source_image, source_landmarks, target_landmarks, shape):
-    """Warp the source's photograph so that its landmarks lie on the target's.
+    """Warp the source's photograph so that its landmarks lie on the target's, (68, 2).
 
-    Parameters
-    ----------
-    source_image : ndarray, uint8 (S, S, 3)
-    source_landmarks, target_landmarks : ndarray (68, 2)
-    shape : float
-        0 puts the features exactly on the target's, 1 keeps the source's own shape.
-
-    Returns
-    -------
-    ndarray, uint8 (S, S, 3)
+    ``shape`` 0 puts the features exactly there, 1 keeps the source's own shape.
     """
     own = portraits.aligned_shape(source_landmarks, target_landmarks)
     goal = (1 - shape) * target_landmarks + shape * own
@@ -165,22 +133,10 @@ def degrade(image, landmarks, pixels):
 
 
 def match_colour(source, target, mask, strength):
-    """Bring the source's colours to the target's inside the mask.
+    """Bring the source's colours to the target's inside a mask, float32 (H, W).
 
     First mean and standard deviation in CIE Lab (Reinhard et al. 2001, equations 10 and 11), then
-    the slow changes of light over the face.
-
-    Parameters
-    ----------
-    source, target : ndarray, uint8 (H, W, 3)
-    mask : ndarray, float32 (H, W)
-    strength : float
-        0 to 1.
-
-    Returns
-    -------
-    ndarray, float32 (H, W, 3)
-        In 0 to 255.
+    the slow changes of light over the face. Returns float32 (H, W, 3) in 0 to 255.
     """
     inside = mask > 0.5
     a, b = (cv2.cvtColor(i.astype(np.float32) / 255, cv2.COLOR_RGB2Lab) for i in (source, target))

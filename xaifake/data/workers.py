@@ -1,4 +1,9 @@
-"""One task a video, on the cores of this machine or on a Dask cluster (02_face_extraction)."""
+"""One task per video, on the cores of this machine or on a Dask cluster (02_face_extraction).
+
+joblib has both, but not what is promised here. With its 1.6.0 the processes outlive a parent that
+is killed, an interrupt may print a second traceback, and on Dask a run waits for ever for a task
+that kills its workers, where here it is told and the others go on.
+"""
 
 import multiprocessing
 import os
@@ -8,34 +13,24 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 
+from joblib import cpu_count
+
 from xaifake.errors import UserError
 
 _pool = {}  # of a process of the pool: the event that tells it to stop
 
 
 def run_tasks(task, jobs, settings, workers=None, scheduler=None, say=print):
-    """Run a task for every job, in processes.
+    """Run a task for every job in processes, and yield ``(video, result)`` as the tasks end.
 
-    Parameters
-    ----------
-    task : callable
-        Module-level function of a job and the settings. It may run twice for one job, on two
-        machines even, and must do no harm then.
-    jobs : list of dict
-        Each has a ``"video"``, by which its result is told.
-    settings : dict
-    workers : int, optional
-        Processes on this machine; one a core if not given.
-    scheduler : str, optional
-        Where a Dask scheduler listens, such as ``tcp://10.0.0.1:8786``; ``"local"`` starts a
-        cluster of ``workers`` processes for the time of the run.
-    say : callable
-        Takes lines for the user.
+    The task is a module-level function of a job and the settings; it may run twice for one job, on
+    two machines even, and must do no harm then. A job is a dict with a ``"video"``, by which its
+    result is told, and for a scheduler with its ``"path"``.
 
-    Yields
-    ------
-    video, result
-        As the tasks end.
+    Without a ``scheduler`` there are ``workers`` processes on this machine, one per core if not
+    given. With one, the address of a Dask scheduler such as ``tcp://10.0.0.1:8786``, its workers do
+    the tasks; ``"local"`` starts a cluster of ``workers`` processes for the time of the run.
+    ``say`` takes lines for the user.
 
     Raises
     ------
@@ -46,16 +41,9 @@ def run_tasks(task, jobs, settings, workers=None, scheduler=None, say=print):
     if not jobs:
         return
     if scheduler is None:
-        yield from _run_in_pool(task, jobs, settings, workers or processors())
+        yield from _run_in_pool(task, jobs, settings, workers or cpu_count())
     else:
         yield from _run_on_dask(task, jobs, settings, workers, scheduler, say)
-
-
-def processors():
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def stopping():
@@ -75,7 +63,7 @@ def _run_in_pool(task, jobs, settings, workers):
     except BrokenProcessPool:
         raise UserError(
             "A worker process ended unexpectedly, most often for want of memory: call again with "
-            "fewer workers, what is done is kept. A script must call extract_faces below "
+            "fewer workers, what is done is kept. A script must make this call below "
             "'if __name__ == \"__main__\":'."
         ) from None
     finally:
@@ -122,7 +110,7 @@ def _connect(distributed, stack, scheduler, workers):
     if scheduler == "local":
         scheduler = stack.enter_context(
             distributed.LocalCluster(
-                n_workers=workers or processors(),
+                n_workers=workers or cpu_count(),
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",  # any free port, for this machine alone
             )

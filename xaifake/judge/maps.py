@@ -1,19 +1,13 @@
 """Heatmaps of many faces, kept piece by piece (the command `xaifake maps`)."""
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 
 from xaifake.data import load_faces
-from xaifake.data.folders import write_text
-from xaifake.detector.xception import load_detector, predict_logits
+from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
-from xaifake.judge.parts import Parts
 from xaifake.progress import progress_bar
-from xaifake.scales import SCALE
+from xaifake.runs import ResultCache, digest, write_text
 
 PIECE = 64  # faces
 _KEPT = ("video", "frame", "label", "target", "source", "scene")
@@ -22,10 +16,9 @@ _KEPT = ("video", "frame", "label", "target", "source", "scene")
 def write_maps(
     out,
     method,
-    scale=SCALE,
+    detector=None,
     faces=None,
     split="test",
-    weights=None,
     target="fake",
     count=None,
     progress=True,
@@ -40,13 +33,11 @@ def write_maps(
         order of the maps.
     method : str
         One of `xaifake.methods()`, with its default options.
-    scale : float
-        Of the faces, and of the shipped weights if no others are given.
+    detector : Detector, optional
+        The shipped one of the larger scale if not given.
     faces : str or Path, optional
         Folder of `extract_faces`; the faces that come with the package if not given.
     split : str
-    weights : str or Path, optional
-        Of Xception, instead of the shipped ones.
     target : str
         "fake" or "real": what the relevance is to speak for.
     count : int, optional
@@ -69,63 +60,29 @@ def write_maps(
         raise UserError(f"No method {method!r}: give one of {', '.join(methods())}.")
     if count is not None and count < 1:
         raise UserError(f"count={count}: give the number of faces to explain, at least 1.")
-    model = load_detector(scale, weights)
-    chosen = load_faces(faces, split if faces else None, scale)
+    detector = Detector.pretrained() if detector is None else as_detector(detector)
+    chosen = load_faces(faces, split if faces else None, detector.scale)
     if count is not None and count < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, count).round().astype(int)]
     settings = {
         "method": method,
         "target": target,
-        "weights": fingerprint(model.get_weights()),
-        "faces": fingerprint([chosen.images]),
+        "weights": detector.fingerprint,
+        "faces": digest(chosen.images),
     }
-    parts = Parts(out, settings)
+    folder = ResultCache(out, settings).claim()
 
     def heatmaps(first):
         images = chosen.images[first : first + PIECE]
-        relevance = explain(model, images, method, target=target, progress=False)
-        return {"heatmaps": relevance.sum(axis=-1)}
+        relevance = explain(detector, images, method, target=target, progress=False)
+        return {"heatmaps": np.asarray(relevance).sum(axis=-1)}
 
     starts = range(0, len(chosen), PIECE)
     for first in progress_bar(starts, show=progress, unit="piece", desc=method):
-        parts.arrays(f"maps_{first // PIECE:04d}", lambda first=first: heatmaps(first))
+        folder.cached_arrays(f"maps_{first // PIECE:04d}", lambda first=first: heatmaps(first))
     number = np.arange(len(chosen))
     table = chosen.table[list(_KEPT)].assign(
-        logit=predict_logits(model, chosen.images), piece=number // PIECE, row=number % PIECE
+        logit=detector.logits(chosen.images), piece=number // PIECE, row=number % PIECE
     )
-    write_text(Path(out) / "faces.csv", table.to_csv(index=False))
+    write_text(folder.path / "faces.csv", table.to_csv(index=False))
     return table
-
-
-def read_maps(folder):
-    """Read what `write_maps` wrote.
-
-    Parameters
-    ----------
-    folder : str or Path
-
-    Returns
-    -------
-    heatmaps : numpy.ndarray of float32, (N, H, W)
-    table : pandas.DataFrame
-        N rows.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no finished maps.
-    """
-    path = Path(folder) / "faces.csv"
-    if not path.is_file():
-        raise UserError(f"There is no faces.csv in {folder}: run `xaifake maps` to its end.")
-    table = pd.read_csv(path, dtype={"target": str, "source": str})
-    pieces = [Path(folder) / f"maps_{piece:04d}.npz" for piece in range(table.piece.max() + 1)]
-    return np.concatenate([np.load(piece)["heatmaps"] for piece in pieces]), table
-
-
-def fingerprint(arrays):
-    """Return a digest of arrays, to recognise them by."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
