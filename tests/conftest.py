@@ -27,18 +27,16 @@ def browser(need_browser):
 def _forget_networks():
     """Free what is kept of the shipped detectors, which no module's end would free: gigabytes."""
     yield
-    kept = {"xaifake.explainers.lrp.methods": "_known", "xaifake.detector.forward": "_converted"}
-    for module, name in kept.items():
-        if module in sys.modules:
-            getattr(sys.modules[module], name).clear()
+    if "xaifake.detector.forward" in sys.modules:
+        sys.modules["xaifake.detector.forward"].clear_cache()
 
 
 @pytest.fixture(scope="session")
 def shipped_detector():
     """A function that gives the shipped detector of a scale."""
-    from xaifake.detector import load_detector
+    from xaifake.detector import Detector
 
-    return functools.cache(load_detector)
+    return functools.cache(Detector.pretrained)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,11 @@ Whoever wants one function of a room waits for what this function needs, and for
 
 import importlib
 import sys
+import warnings
+from operator import attrgetter
 from types import ModuleType
+
+from xaifake.errors import told_what_to_install
 
 
 class _Package(ModuleType):
@@ -21,7 +25,7 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
 
-def attach(package, homes):
+def attach(package, homes, renamed=None):
     """Make the public names of a package load when they are first used.
 
     To be called in the package's ``__init__.py``, whose ``__getattr__``, ``__dir__`` and
@@ -34,6 +38,9 @@ def attach(package, homes):
         The package's ``__name__``.
     homes : dict of str to list of str
         The names that each submodule defines, by the submodule's name within the package.
+    renamed : dict of str to str, optional
+        Names of an earlier version, with the public name, or the attribute of one, that each now
+        has. They work for one release and warn.
 
     Returns
     -------
@@ -45,9 +52,15 @@ def attach(package, homes):
     module.__class__ = _Package
 
     def __getattr__(name):
+        if name in (renamed or {}):
+            now = renamed[name]
+            told = f"{package}.{name} is {package}.{now} now, and the old name will go."
+            warnings.warn(told, FutureWarning, stacklevel=2)
+            return attrgetter(now)(module)
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        with told_what_to_install(f"{package}.{name}"):
+            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
 
     def __dir__():
         return sorted({*vars(module), *home})

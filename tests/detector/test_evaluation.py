@@ -8,7 +8,7 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from xaifake.data.dataset import Faces
-from xaifake.detector import evaluation
+from xaifake.detector import Detector, evaluation
 from xaifake.detector.evaluation import (
     elsewhere,
     evaluate,
@@ -199,7 +199,7 @@ def linear_detector(weights):
     inputs = keras.Input((*weights.shape, 3))
     model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(inputs)))
     model.set_weights([weights.repeat(3).reshape(-1, 1), np.zeros(1)])
-    return model
+    return Detector(model)
 
 
 def faces_with_twins(count=6):
@@ -276,7 +276,7 @@ def test_a_blur_detector_is_exposed_and_the_full_size_changes_nothing():
     table = table_of(["001", "002", "003", "004"], [0, 0, 0, 1])
     faces = Faces(images, table.label.to_numpy(), images[..., 0] < 0, None, table, 1.3)
     detector = linear_detector((1 - 2 * board) / (3 * SIZE**2))
-    detector.layers[-1].bias.assign([0.5])
+    detector.model.layers[-1].bias.assign([0.5])
     table = false_positives_when_blurred(detector, faces, pixels=(SIZE, SIZE // 2))
     assert table.n.tolist() == [3, 3]
     assert table.mean_logit.tolist() == pytest.approx([-0.5, 0.5], abs=1e-5)
@@ -305,7 +305,7 @@ def faces_with_redness(redness, target, video, region):
     model = keras.Model(inputs, keras.layers.Dense(1)(mean))
     # Fake is what has more than 120 of 255 in red.
     model.set_weights([np.array([[1.0], [0], [0]]), np.array([1 - 120 / 127.5])])
-    return faces, model
+    return faces, Detector(model)
 
 
 def test_found_fakes_are_of_different_people_and_the_clearest_of_each():

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from xaifake.data import load_faces
-from xaifake.detector import evaluate, load_detector, predict_logits, preprocess
+from xaifake.detector import Detector, evaluate, preprocess
 from xaifake.detector import forward as module
 from xaifake.detector.forward import ENOUGH, forward, in_batches
 from xaifake.errors import UserError
@@ -78,8 +78,8 @@ def test_no_pictures_have_no_logits(engine):
 
 
 def test_openvino_agrees_with_keras_on_the_shipped_detector():
-    model, images = load_detector(2.0), load_faces(scale=2.0).images[:40]
-    one, other = (predict_logits(model, images, engine=engine) for engine in module.ENGINES)
+    detector, images = Detector.pretrained(2.0), load_faces(scale=2.0).images[:40]
+    one, other = (detector.logits(images, engine=engine) for engine in module.ENGINES)
     assert np.ptp(one) > 1
     np.testing.assert_allclose(one, other, atol=1e-4)
 
@@ -151,9 +151,9 @@ def test_the_call_alone_decides(alone, monkeypatch):
 
 def test_the_same_call_gives_the_same_bytes(alone):
     model, images = network(), pictures(ENOUGH)
-    few, many = predict_logits(model, images[:40]), predict_logits(model, images)
-    np.testing.assert_array_equal(predict_logits(model, images[:40]), few)
-    np.testing.assert_array_equal(predict_logits(model, images), many)
+    few, many = Detector(model).logits(images[:40]), Detector(model).logits(images)
+    np.testing.assert_array_equal(Detector(model).logits(images[:40]), few)
+    np.testing.assert_array_equal(Detector(model).logits(images), many)
     np.testing.assert_allclose(many[:40], few, atol=1e-5)
     wanted = eager(model, preprocess(images))[:, 0]
     np.testing.assert_allclose(many, wanted, atol=1e-5)
@@ -163,18 +163,18 @@ def test_calls_that_are_parts_of_a_larger_one_can_say_so(alone, monkeypatch):
     seen = []
     choose = module._choose
     monkeypatch.setattr(module, "_choose", lambda *given: seen.append(given[0]) or choose(*given))
-    predict_logits(network(), pictures(3), count=7)
+    Detector(network()).logits(pictures(3), count=7)
     assert seen == [7]
 
 
 def test_without_openvino_all_is_as_with_keras(without_openvino):
     model, images = network(), pictures(ENOUGH)
-    found = predict_logits(model, images)
-    np.testing.assert_array_equal(found, predict_logits(model, images, engine="keras"))
+    found = Detector(model).logits(images)
+    np.testing.assert_array_equal(found, Detector(model).logits(images, engine="keras"))
     with pytest.raises(UserError, match="not installed: run"):
-        predict_logits(model, images, engine="openvino")
+        Detector(model).logits(images, engine="openvino")
     with pytest.raises(UserError, match="not installed: run"):
-        predict_logits(model, images, precision="bfloat16")
+        Detector(model).logits(images, precision="bfloat16")
 
 
 @pytest.mark.filterwarnings("error")
@@ -187,10 +187,10 @@ def test_a_model_that_cannot_be_converted_is_answered_by_keras_with_one_sentence
     model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)))
     images = pictures(5)
     with pytest.warns(UserWarning, match="OpenVINO cannot stand in") as told:
-        found = predict_logits(model, images, engine="openvino")
+        found = Detector(model).logits(images, engine="openvino")
     assert len(told) == 1 and "\n" not in str(told[0].message)
-    np.testing.assert_array_equal(found, predict_logits(model, images, engine="keras"))
-    predict_logits(model, images, engine="openvino")  # is not told again
+    np.testing.assert_array_equal(found, Detector(model).logits(images, engine="keras"))
+    Detector(model).logits(images, engine="openvino")  # is not told again
 
 
 def test_a_network_that_comes_out_otherwise_is_not_used(monkeypatch):

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from small import SIZE, chain, detector, draw_weights, floats, logits, pictures
 
+from small import SIZE, chain, detector, draw_weights, floats, logits, pictures
 from xaifake.errors import UserError
 from xaifake.explainers import activations, class_differences, describe_depth, map_layers
 

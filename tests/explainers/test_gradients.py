@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from small import (
     METHODS,
     SIZE,
@@ -23,12 +24,11 @@ from small import (
     floats,
     logits,
     pictures,
+    run_explain,
 )
-
-import xaifake
 from xaifake.errors import UserError
 
-SCRIPT = Path(__file__).with_name("small.py")
+SCRIPT = Path(__file__).parents[1] / "small.py"
 layers = keras.layers
 
 
@@ -45,7 +45,7 @@ def two_layers():
 
 
 def answer(model, images, method, **options):
-    return xaifake.explain(model, images, method, progress=False, **options)
+    return run_explain(model, images, method, progress=False, **options)
 
 
 def test_the_gradient_by_hand():

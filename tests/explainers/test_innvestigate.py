@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import INNVESTIGATE_OPTIONS
 
 import xaifake
+from small import INNVESTIGATE_OPTIONS
 from xaifake.detector import build_xception
 from xaifake.detector.xception import batch_norms
 from xaifake.errors import UserError

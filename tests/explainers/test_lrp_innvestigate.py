@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from small import chain, draw_weights, floats
 
 import xaifake
+from small import chain, draw_weights, floats, run_explain
 from xaifake.explainers import innvestigate
 from xaifake.explainers.lrp import RULES, canonise
 
@@ -76,8 +76,8 @@ def images():
 
 
 def ours_and_theirs(model, images, **call):
-    ours = xaifake.explain(model, images, progress=False, **call)
-    return ours, xaifake.explain(model, images, engine="innvestigate", progress=False, **call)
+    ours = run_explain(model, images, progress=False, **call)
+    return ours, run_explain(model, images, engine="innvestigate", progress=False, **call)
 
 
 def distance(ours, theirs):
@@ -108,7 +108,7 @@ def test_alpha_beta_rules_keep_the_books_where_the_other_counts_biases_twice(
     method, biased, images
 ):
     assert distance(*ours_and_theirs(biased, images, method=method)).min() > 1e-3
-    _, report = xaifake.explain(biased, images, method, return_report=True, progress=False)
+    _, report = run_explain(biased, images, method, return_report=True, progress=False)
     found = report[["sum", "bias", "stabiliser", "one_sided"]].sum(axis=1)
     assert (report.bias != 0).all()
     np.testing.assert_allclose(found, report.logit, rtol=1e-4)

@@ -6,9 +6,18 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from small import LRP_OPTIONS, SIZE, chain, detector, draw_weights, floats, logits, pictures
 
-import xaifake
+from small import (
+    LRP_OPTIONS,
+    SIZE,
+    chain,
+    detector,
+    draw_weights,
+    floats,
+    logits,
+    pictures,
+    run_explain,
+)
 from xaifake.errors import UserError
 from xaifake.explainers.lrp import METHODS
 
@@ -19,7 +28,7 @@ SEVERAL = [*FEW, "lrp.gamma", "lrp.w_square", "lrp.z_plus"]
 
 def explain(model, images, method, **options):
     options = {**LRP_OPTIONS.get(method, {}), **options}
-    return xaifake.explain(model, images, method, progress=False, **options)
+    return run_explain(model, images, method, progress=False, **options)
 
 
 def assert_same(relevance, expected, tolerance):
@@ -55,7 +64,7 @@ def test_the_z_rule_without_biases_is_picture_times_gradient():
         )
     )
     images = floats(4)
-    expected = xaifake.explain(model, images, "input_t_gradient")
+    expected = run_explain(model, images, "input_t_gradient")
     assert_same(explain(model, images, "lrp.z"), expected, 1e-5)
 
 

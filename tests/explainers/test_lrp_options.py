@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from small import LRP_OPTIONS, SIZE, chain, detector, draw_weights, floats, logits
 
-import xaifake
+from small import LRP_OPTIONS, SIZE, chain, detector, draw_weights, floats, logits, run_explain
 from xaifake.errors import UserError
 from xaifake.explainers.lrp import (
     METHODS,
@@ -32,7 +31,7 @@ def images():
 
 
 def explain(model, images, method="lrp", **options):
-    return xaifake.explain(model, images, method, progress=False, **options)
+    return run_explain(model, images, method, progress=False, **options)
 
 
 def composed(model, images, *rules):
@@ -192,7 +191,7 @@ BAD_OPTIONS = {
 def test_options_that_make_no_sense_are_refused(name, model, images):
     method, options, message = BAD_OPTIONS[name]
     with pytest.raises(UserError, match=message):
-        xaifake.explain(model, images, method, **options)
+        run_explain(model, images, method, **options)
 
 
 def own_layer():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import xaifake
+from small import run_explain
 from xaifake.detector import found_fakes, preprocess
 
 SPENT = ["sum", "bias", "stabiliser", "one_sided"]
@@ -24,9 +24,7 @@ def images(detector, shipped_faces):
 def explain(detector):
     def explain(images, method, **options):
         # Always with a report: another function would be compiled without.
-        return xaifake.explain(
-            detector, images, method, return_report=True, progress=False, **options
-        )
+        return run_explain(detector, images, method, return_report=True, progress=False, **options)
 
     return explain
 

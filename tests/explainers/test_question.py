@@ -5,9 +5,19 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from small import METHODS, SIZE, chain, detector, draw_weights, floats, logits, pictures
 
 import xaifake
+from small import (
+    METHODS,
+    SIZE,
+    chain,
+    detector,
+    draw_weights,
+    floats,
+    logits,
+    pictures,
+    run_explain,
+)
 from xaifake.errors import UserError
 from xaifake.explainers.question import as_floats, ask
 
@@ -29,8 +39,8 @@ BAD_PICTURES = {
     "one picture": (floats(1)[0], r"One picture of shape \(8, 8, 3\).*\(N, 8, 8, 3\).*add an axis"),
     "wrong size": (floats(2, size=6), "Pictures of 6 x 6 pixels, where the model takes 8 x 8"),
     "not square": (floats(2)[:, :5], "Pictures of 5 x 8 pixels, where the model takes 8 x 8"),
-    "grey": (floats(2)[..., :1], r"1 channels \(grey\), where the model takes 3.*np.repeat"),
-    "RGBA": (np.zeros((2, 8, 8, 4), np.uint8), r"4 channels \(RGBA\).*images\[..., :3\]"),
+    "grey": (floats(2)[..., :1], r"shape \(2, 8, 8, 1\), where \(N, 8, 8, 3\).*np.repeat"),
+    "RGBA": (np.zeros((2, 8, 8, 4), np.uint8), r"shape \(2, 8, 8, 4\).*RGBA.*images\[..., :3\]"),
     "no channels": (floats(2)[..., 0], r"Pictures of shape \(2, 8, 8\), where \(N, 8, 8, 3\)"),
     "five axes": (floats(2)[None], r"Pictures of shape \(1, 2, 8, 8, 3\), where \(N, 8, 8, 3\)"),
     "empty": (floats(0), r"No pictures: the batch \(0, 8, 8, 3\) is empty"),
@@ -48,7 +58,7 @@ BAD_PICTURES = {
 def test_pictures_that_do_not_fit_are_refused(name, model):
     images, message = BAD_PICTURES[name]
     with pytest.raises(UserError, match=message):
-        xaifake.explain(model, images, "gradient")
+        run_explain(model, images, "gradient")
 
 
 def test_pictures_out_of_range_are_warned_of_where_they_were_given(model):
@@ -69,7 +79,7 @@ def test_pictures_out_of_range_are_warned_of_where_they_were_given(model):
 def test_pictures_in_the_range_that_is_named_are_not_warned_of(images, options, model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        xaifake.explain(model, images, "gradient", **options)
+        run_explain(model, images, "gradient", **options)
 
 
 @pytest.mark.parametrize("low, high", [(-1, 1), (0, 1), (0, 255), (-0.5, 0.5)])
@@ -85,7 +95,7 @@ def test_bytes_and_their_floats_give_the_same_maps(model):
     images = pictures(2)
     scaled = images / np.float32(127.5) - 1
     assert np.array_equal(
-        xaifake.explain(model, images, "gradient"), xaifake.explain(model, scaled, "gradient")
+        run_explain(model, images, "gradient"), run_explain(model, scaled, "gradient")
     )
 
 
@@ -94,9 +104,9 @@ def test_a_model_of_any_size_takes_pictures_of_any_size():
     mean = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(picture))
     any_size = keras.Model(picture, layers.Dense(1)(mean))
     for method in METHODS:
-        assert xaifake.explain(any_size, pictures(1, size=9), method).shape == (1, 9, 9, 3)
+        assert run_explain(any_size, pictures(1, size=9), method).shape == (1, 9, 9, 3)
     with pytest.raises(UserError, match=r"One picture.*\(N, any, any, 3\)"):
-        xaifake.explain(any_size, pictures(1)[0], "gradient")
+        run_explain(any_size, pictures(1)[0], "gradient")
 
 
 def test_the_target_chooses_logit_and_sign():
@@ -113,18 +123,13 @@ def test_the_target_chooses_logit_and_sign():
 @pytest.mark.parametrize("target", ["fakes", "Fake", 0, 1, None])
 def test_a_detector_answers_fake_or_real(target, model):
     with pytest.raises(UserError, match=f"No target {target!r}.*one logit answers 'fake' or 'rea"):
-        xaifake.explain(model, floats(1), "gradient", target=target)
+        run_explain(model, floats(1), "gradient", target=target)
 
 
 @pytest.mark.parametrize("target", ["fake", -1, 3, 1.0, None])
 def test_a_model_with_three_logits_wants_an_index(target):
     with pytest.raises(UserError, match=f"No target {target!r}: this model has 3 logits.*0 to 2"):
-        xaifake.explain(detector(3), floats(1), "gradient", target=target)
-
-
-def test_a_target_that_is_a_list_is_refused(model):
-    with pytest.raises(UserError, match="No target"):
-        xaifake.explain(model, floats(1), "gradient", target=["fake"])
+        run_explain(detector(3), floats(1), "gradient", target=target)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +151,13 @@ def test_a_target_that_is_a_list_is_refused(model):
 )  # fmt: skip
 def test_what_is_not_known_is_refused_and_the_nearest_suggested(call, message, model):
     with pytest.raises(UserError, match=message):
-        xaifake.explain(model, floats(1), **call)
+        run_explain(model, floats(1), **call)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batches_have_at_least_one_picture(batch_size, model):
     with pytest.raises(UserError, match="batch_size"):
-        xaifake.explain(model, floats(1), "gradient", batch_size=batch_size)
+        run_explain(model, floats(1), "gradient", batch_size=batch_size)
 
 
 def test_the_methods_are_listed():
@@ -189,8 +194,7 @@ def two_outputs():
 
 
 def nested():
-    inside = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Flatten()], name="inside")
-    return chain(inside, layers.Dense(1))
+    return chain(OwnClass(), layers.Dense(1))
 
 
 def layer_used_twice():
@@ -211,7 +215,7 @@ BAD_MODELS = {
     ),
     "two inputs": (two_inputs, "2 inputs and 1 outputs"),
     "two outputs": (two_outputs, "1 inputs and 2 outputs"),
-    "nested": (nested, "holds the model 'inside' as one layer"),
+    "nested": (nested, "holds the model 'own' as one layer"),
     "layer used twice": (layer_used_twice, "uses the layer 'twice' twice"),
     "no model": (lambda: "detector", "Give a keras.Model of Keras 3, not builtins.str"),
     "a layer": (lambda: layers.Dense(1), "Give a keras.Model of Keras 3, not keras.*Dense"),
@@ -229,12 +233,12 @@ BAD_MODELS = {
 def test_models_that_cannot_be_explained_are_refused(name):
     build, message = BAD_MODELS[name]
     with pytest.raises(UserError, match=message):
-        xaifake.explain(build(), floats(1), "guided_backprop")
+        run_explain(build(), floats(1), "guided_backprop")
 
 
 @pytest.mark.parametrize("build", [nested, layer_used_twice])
 def test_what_needs_only_the_answer_does_not_look_inside(build):
-    relevance, report = xaifake.explain(build(), floats(1), "input_t_gradient", return_report=True)
+    relevance, report = run_explain(build(), floats(1), "input_t_gradient", return_report=True)
     # Linear but for the biases, which are 0 at first.
     np.testing.assert_allclose(relevance.sum(), report.logit[0], rtol=1e-4)
 
@@ -242,26 +246,26 @@ def test_what_needs_only_the_answer_does_not_look_inside(build):
 def test_a_model_that_takes_no_pictures_is_refused():
     of_rows = keras.Sequential([keras.Input((5,)), layers.Dense(1)])
     with pytest.raises(UserError):
-        xaifake.explain(of_rows, floats(1), "gradient")
+        run_explain(of_rows, floats(1), "gradient")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_of_a_list_of_inputs_and_outputs_is_explained(method, model):
     listed = keras.Model([model.inputs[0]], [model.outputs[0]])
     images = floats(2)
-    relevance = xaifake.explain(listed, images, method)
-    assert np.array_equal(relevance, xaifake.explain(model, images, method))
+    relevance = run_explain(listed, images, method)
+    assert np.array_equal(relevance, run_explain(model, images, method))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_report_has_logit_and_sum_of_each_picture(method, model):
     images = floats(3)
-    relevance, report = xaifake.explain(model, images, method, return_report=True)
-    assert np.array_equal(relevance, xaifake.explain(model, images, method))
+    relevance, report = run_explain(model, images, method, return_report=True)
+    assert np.array_equal(relevance, run_explain(model, images, method))
     assert list(report.columns[:2]) == ["logit", "sum"] and len(report) == 3
     assert np.allclose(report["logit"], logits(model, images)[:, 0], rtol=1e-5)
     assert np.allclose(report["sum"], relevance.astype(float).sum(axis=(1, 2, 3)), rtol=1e-12)
-    _, real = xaifake.explain(model, images, method, target="real", return_report=True)
+    _, real = run_explain(model, images, method, target="real", return_report=True)
     assert np.array_equal(real["logit"], -report["logit"])
 
 
@@ -279,8 +283,8 @@ def test_a_sequential_model_has_the_maps_of_its_functional_form():
     functional = keras.Model(picture, x)
     functional.set_weights(sequential.get_weights())
     for method in METHODS:
-        relevance = xaifake.explain(sequential, images, method)
-        assert np.array_equal(relevance, xaifake.explain(functional, images, method)), method
+        relevance = run_explain(sequential, images, method)
+        assert np.array_equal(relevance, run_explain(functional, images, method)), method
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -298,5 +302,5 @@ def test_a_sequential_model_may_grow_layer_by_layer(method):
     at_once = chain(*[type(layer).from_config(layer.get_config()) for layer in stack])
     at_once.set_weights(draw_weights(grown).get_weights())
     images = floats(2)
-    relevance = xaifake.explain(grown, images, method)
-    assert np.array_equal(relevance, xaifake.explain(at_once, images, method))
+    relevance = run_explain(grown, images, method)
+    assert np.array_equal(relevance, run_explain(at_once, images, method))

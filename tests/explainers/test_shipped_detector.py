@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import xaifake
-from xaifake.detector import found_fakes, predict_logits
+from small import run_explain
+from xaifake.detector import found_fakes
 from xaifake.explainers.stored import lime_sweep
 
 
@@ -22,9 +22,9 @@ def faces(shipped_faces):
 @pytest.mark.parametrize(("baseline", "count"), [("grey", 6), ("twin", 4)])
 def test_integrated_gradients_are_complete_to_a_hundredth(detector, faces, baseline, count):
     firsts = faces[~faces.table.duplicated("video").to_numpy() & (faces.labels == 1)][:40]
-    fakes = firsts[predict_logits(detector, firsts.images) > 0][:count]
+    fakes = firsts[detector.logits(firsts.images) > 0][:count]
     assert len(fakes) == count
-    relevance, report = xaifake.explain(
+    relevance, report = run_explain(
         detector, fakes.images, "integrated_gradients", steps=64, return_report=True,
         baseline=fakes.twins if baseline == "twin" else None,
     )  # fmt: skip
@@ -49,7 +49,7 @@ def test_the_stored_sweep_of_lime_comes_out_again(detector, faces):
         np.flatnonzero((faces.table.video == case.video) & (faces.table.frame == case.frame))
     ]
     r2 = [
-        xaifake.explain(
+        run_explain(
             detector, face.images, "lime", segmentation="slic", fill=face.twins, num_samples=50,
             seed=seed, return_report=True,
         )[1].r2[0]
@@ -60,6 +60,6 @@ def test_the_stored_sweep_of_lime_comes_out_again(detector, faces):
 
 def test_found_fakes_are_found_and_of_different_people(detector, faces):
     found = found_fakes(detector, faces, 4, "whole")
-    _, report = xaifake.explain(detector, found.images, "gradient", return_report=True)
+    _, report = run_explain(detector, found.images, "gradient", return_report=True)
     assert (report.logit > 0).all() and (found.labels == 1).all()
     assert found.table.target.nunique() == len(found) == 4

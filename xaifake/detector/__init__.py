@@ -1,10 +1,11 @@
-"""The second room: Xception from scratch, trained, stored and scored (chapter 03_training)."""
+"""The second room: what a detector is; Xception, trained, stored, scored (03_training)."""
 
 from xaifake.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "detector": ["Detector"],
         "evaluation": [
             "Evaluation",
             "TwinTest",
@@ -17,15 +18,15 @@ __getattr__, __dir__, __all__ = attach(
             "sample_found_fakes",
             "twin_test",
         ],
+        "forward": ["clear_cache"],
         "training": ["train"],
         "xception": [
             "build_xception",
             "detector_card",
-            "load_detector",
             "load_weights",
-            "predict_logits",
             "preprocess",
             "save_weights",
         ],
     },
+    renamed={"load_detector": "Detector.pretrained", "predict_logits": "Detector.logits"},
 )

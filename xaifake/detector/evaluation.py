@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.special import expit
 
 from xaifake.detector.intervals import interval_over_people
-from xaifake.detector.xception import predict_logits, predictor
 from xaifake.errors import UserError
 
 SCORES = ("accuracy", "accuracy_always_fake", "auc", "equal_error_rate", "brier", "ece")
@@ -46,7 +45,7 @@ class Evaluation:
     confusion: pd.DataFrame
 
 
-def evaluate(model, faces, seed=0, resamples=1000, progress=False):
+def evaluate(detector, faces, seed=0, resamples=1000, progress=False):
     """Score a detector per frame and per video.
 
     Fake is what has a probability above 0.5; a video's probability is the mean over its frames.
@@ -54,8 +53,7 @@ def evaluate(model, faces, seed=0, resamples=1000, progress=False):
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Faces of people the detector has not seen; real and fake ones for AUC and equal error
         rate, which are NaN otherwise.
@@ -70,7 +68,7 @@ def evaluate(model, faces, seed=0, resamples=1000, progress=False):
     -------
     Evaluation
     """
-    logits = predict_logits(model, faces.images, progress=progress)
+    logits = detector.logits(faces.images, progress=progress)
     return evaluate_logits(faces.table, logits, seed, resamples)
 
 
@@ -274,13 +272,12 @@ def recall_by(evaluation, column, edges=None):
     return table.rename_axis(column).reset_index()
 
 
-def found_fakes(model, faces, count=4, region=None):
+def found_fakes(detector, faces, count=4, region=None):
     """Choose fakes that a detector finds, each of another person, to explain them.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Faces; of each fake clip the first frame is looked at.
     count : int
@@ -305,7 +302,7 @@ def found_fakes(model, faces, count=4, region=None):
         candidates &= (_regions(table) == region).to_numpy()
     rows = np.flatnonzero(candidates)
     if len(rows):
-        found = table.iloc[rows].assign(row=rows, logit=predict_logits(model, faces.images[rows]))
+        found = table.iloc[rows].assign(row=rows, logit=detector.logits(faces.images[rows]))
         found = found[found.logit > 0].sort_values("logit", ascending=False, kind="stable")
         found = found.drop_duplicates("target").sort_values("row")[:count]
         if len(found):
@@ -314,13 +311,12 @@ def found_fakes(model, faces, count=4, region=None):
     raise UserError(f"Among these faces the detector finds no fake{kind}: give others.")
 
 
-def sample_found_fakes(model, faces, count=50, seed=0):
+def sample_found_fakes(detector, faces, count=50, seed=0):
     """Draw fakes that a detector finds: half of them whole faces, half single regions.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes whose table names no region, such as DFD's, are whole faces; if all are, so is the
         sample.
@@ -331,7 +327,7 @@ def sample_found_fakes(model, faces, count=50, seed=0):
     Returns
     -------
     xaifake.data.dataset.Faces
-        In the order of the faces; the same for the same model, faces and seed.
+        In the order of the faces; the same for the same detector, faces and seed.
 
     Raises
     ------
@@ -339,7 +335,7 @@ def sample_found_fakes(model, faces, count=50, seed=0):
         If the detector finds none.
     """
     fakes = np.flatnonzero(faces.labels == 1)
-    found = fakes[predict_logits(model, faces.images[fakes]) > 0] if len(fakes) else fakes
+    found = fakes[detector.logits(faces.images[fakes]) > 0] if len(fakes) else fakes
     rows = np.random.default_rng(seed).permutation(found)
     table = faces.table.reset_index(drop=True).iloc[rows].drop_duplicates("video")
     whole = _regions(table) == "whole"
@@ -358,15 +354,14 @@ def _regions(table):
     return table.region.astype(object).replace({"": "whole", None: "whole", np.nan: "whole"})
 
 
-def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
+def false_positives_when_blurred(detector, faces, pixels=(128, 102, 77, 58)):
     """Tell how often real faces are called fake when the whole picture is made coarser.
 
     A detector that goes by blur alone, and not by a difference within the picture, fails here.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Faces; the real ones are used.
     pixels : sequence of int
@@ -385,7 +380,7 @@ def false_positives_when_blurred(model, faces, pixels=(128, 102, 77, 58)):
     images = faces.images[faces.labels == 0]
     if not len(images):
         raise UserError("There are no real faces among these: give some.")
-    rows, predict = [], predictor(model, len(images) * len(pixels))
+    rows, predict = [], detector.predictor(len(images) * len(pixels))
     for side in pixels:
         logits = predict(np.stack([_coarser(image, side) for image in images]))
         rows.append(
@@ -425,7 +420,7 @@ class TwinTest:
     scores: pd.DataFrame
 
 
-def twin_test(model, faces, seed=0, resamples=1000):
+def twin_test(detector, faces, seed=0, resamples=1000):
     """Test whether the evidence for 'fake' lies where the picture was manipulated.
 
     A fake's twin is the same frame of its real parent. Put back inside the mask its pixels should
@@ -435,8 +430,7 @@ def twin_test(model, faces, seed=0, resamples=1000):
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Faces with twins; the fakes that have one are used.
     seed : int
@@ -462,7 +456,7 @@ def twin_test(model, faces, seed=0, resamples=1000):
         "inside": np.where(faces.masks[..., None], faces.twins, faces.images),
         "elsewhere": np.where(others[..., None], faces.twins, faces.images),
     }
-    predict = predictor(model, len(pictures) * len(faces))
+    predict = detector.predictor(len(pictures) * len(faces))
     logits = {name: predict(images) for name, images in pictures.items()}
     described = ["video", "frame", "target", "kind", "region"]
     pairs = faces.table[[name for name in described if name in faces.table]].assign(**logits)

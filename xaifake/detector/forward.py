@@ -7,7 +7,6 @@ answers depends on the call alone and not on what was asked before, so that the 
 same bytes each time.
 """
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -15,12 +14,13 @@ import threading
 import warnings
 from contextlib import contextmanager
 from functools import cache
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet
 
 import keras
 import numpy as np
 
-from xaifake.data.workers import processors
+from xaifake import runs
+from xaifake.detector.graph import forget, kept, parts, remember
 from xaifake.errors import UserError
 
 ENGINES = ("keras", "openvino")
@@ -38,7 +38,6 @@ _KEPT_NETWORKS = 2  # of a model: sizes of a batch and precisions
 _LIBRARY = "openvino_telemetry"
 
 _converted = WeakKeyDictionary()
-_traced = WeakKeyDictionary()
 _told = WeakSet()
 _lock = threading.RLock()
 
@@ -90,7 +89,7 @@ def forward(model, count, batch_size=BATCH, engine=None, precision="float32", sh
         variable ``XAIFAKE_ENGINE`` does.
     precision : str
         "float32". Or "bfloat16", where a caller may trade digits for speed: OpenVINO's, on
-        processors that have it; logits of the shipped detectors change by up to some tenths.
+        processors that have it; logits of the shipped detectors change by up to a tenth.
     shape : tuple of int, optional
         (H, W, C) of the pictures; the model's own if not given.
 
@@ -113,40 +112,16 @@ def forward(model, count, batch_size=BATCH, engine=None, precision="float32", sh
     return Forward(_keras(model), "keras")
 
 
+def clear_cache():
+    """Forget what is kept of networks: compiled, folded and converted forms, some gigabytes."""
+    _converted.clear()
+    forget()
+
+
 def in_batches(images, batch_size=BATCH):
     """Yield pictures, an array (N, ...), a batch at a time."""
     for start in range(0, len(images), batch_size):
         yield images[start : start + batch_size]
-
-
-def parts(model):
-    """Return what a graph takes from a model when it is traced; new values are not among it."""
-    return [
-        part
-        for layer in model.layers
-        for part in (layer, getattr(layer, "activation", None), *layer.variables)
-    ]
-
-
-def remember(made_of):
-    """Return a function that tells whether other parts are these, by identity; none is kept."""
-    references = [None if part is None else _reference(part) for part in made_of]
-
-    def fits(others):
-        return len(references) == len(others) and all(
-            other is None if before is None else other is not None and before() is other
-            for before, other in zip(references, others)
-        )
-
-    return fits
-
-
-def _reference(part):
-    """Return a function to a part; where it cannot be referred to weakly, it is kept."""
-    try:
-        return ref(part)
-    except TypeError:
-        return lambda: part
 
 
 def _choose(count, engine, precision):
@@ -195,10 +170,7 @@ def _capabilities():
 def _keras(model):
     """Return a function from batches to Keras' own answers."""
     # Keras keeps the graph that it once traced, with the activations of that time.
-    now = parts(model)
-    if model.predict_function is not None and not (model in _traced and _traced[model](now)):
-        model.make_predict_function(force=True)
-    _traced[model] = remember(now)
+    kept(model, "traced", lambda: model.make_predict_function(force=True) is not None)
 
     def answer(batches):
         found, size = [np.empty((0, *model.output_shape[1:]), np.float32)], None
@@ -220,27 +192,24 @@ def _filled(batch, size):
 def _network(model, shape, batch_size, precision):
     """Return the converted network for batches of a size; None if it cannot be converted."""
     with _lock:
-        kept, now, digest = _converted.get(model), parts(model), _digest(model)
-        if kept is None or not kept.fits(now, digest, shape):
-            kept = _converted[model] = _Converted(now, digest, shape)
-            kept.convert(model)
-        if kept.reason is None:
-            return kept.network(batch_size, precision)
+        known, now, digest = _converted.get(model), parts(model), weights_digest(model)
+        if known is None or not known.fits(now, digest, shape):
+            known = _converted[model] = _Converted(now, digest, shape)
+            known.convert(model)
+        if known.reason is None:
+            return known.network(batch_size, precision)
     if model not in _told:
         _told.add(model)
         warnings.warn(
-            f"OpenVINO cannot stand in for this model, so Keras answers: {kept.reason}",
+            f"OpenVINO cannot stand in for this model, so Keras answers: {known.reason}",
             stacklevel=3,
         )
     return None
 
 
-def _digest(model):
+def weights_digest(model):
     """Return a short text that is the same for the same weights."""
-    digest = hashlib.blake2b(digest_size=16)
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight))
-    return digest.digest()
+    return runs.digest(model.get_weights())
 
 
 class _Converted:
@@ -294,7 +263,9 @@ class _Network:
     """A compiled network with as many requests in flight as keep the cores busy."""
 
     def __init__(self, model, shape, precision):
-        cores = processors()
+        from joblib import cpu_count  # Keras needs no count
+
+        cores = cpu_count()
         streams = min(cores, _MOST_STREAMS)
         model = model.clone()
         model.reshape(list(shape))

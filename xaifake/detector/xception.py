@@ -1,4 +1,4 @@
-"""Xception with one logit: building it, its weights on disk, its answers (chapter 03_training)."""
+"""Xception with one logit: building it, and its weights on disk (chapter 03_training)."""
 
 import json
 import math
@@ -10,17 +10,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from xaifake.data.folders import whole_file
-from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
-from xaifake.progress import progress_bar
+from xaifake.runs import write_whole
 from xaifake.scales import SCALE, SCALES
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "weights"
 SMALLEST_SIZE = 71
-_PROBABILITIES = ("sigmoid", "softmax", "hard_sigmoid", "hardsigmoid")
-# Layers at the end of a model that leave the logit what it is.
-_NEUTRAL = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
 
 
 def build_xception(size=128, momentum=0.9, precision="float32", seed=0):
@@ -109,122 +104,6 @@ def preprocess(images):
     return np.asarray(images, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def check_detector(model):
-    """Refuse a model that does not answer with one logit for each picture.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Raises
-    ------
-    UserError
-        If its output is not of shape (N, 1), or is a probability.
-    """
-    if (ending := _ending(model)) in _PROBABILITIES:
-        raise UserError(
-            f"The detector ends in {ending}, and its answer is a probability where a logit, above "
-            "0 for fake, is asked for: give xaifake.explainers.graph.without_head(model), which "
-            "ends before it."
-        )
-    if model.output_shape != (None, 1):
-        raise UserError(
-            f"The detector's output has the shape {model.output_shape}, and a detector has one "
-            "logit, (None, 1), above 0 for fake: end yours in keras.layers.Dense(1). Two logits x "
-            "= model.outputs[0], real and fake, become one by keras.Model(model.inputs[0], "
-            "x[:, 1:] - x[:, :1])."
-        )
-
-
-def _ending(model):
-    """Return the name of the last activation, or of the last layer where it has none."""
-    tensor = model.outputs[0]
-    while True:
-        layer, call, _ = tensor._keras_history
-        if isinstance(layer, keras.Model):
-            tensor = layer.outputs[0]
-            continue
-        activation = getattr(layer, "activation", None)
-        name = getattr(activation, "__name__", type(layer).__name__).lower()
-        passes = isinstance(layer, _NEUTRAL) or (
-            name == "linear" and isinstance(layer, keras.layers.Activation)
-        )
-        if not passes:
-            return name
-        tensor = layer._inbound_nodes[call].input_tensors[0]
-
-
-def predict_logits(
-    model, images, batch_size=32, progress=False, count=None, engine=None, precision="float32"
-):
-    """Return the detector's logit for each picture.
-
-    OpenVINO answers where it is installed and many pictures are asked about, Keras else; see
-    `xaifake.detector.forward`.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A detector with one logit, for values from -1 to 1, such as `build_xception` makes.
-    images : numpy.ndarray of uint8, (N, H, W, 3)
-        RGB pictures of the model's size.
-    batch_size : int
-        Pictures at a time.
-    progress : bool
-        Show a progress bar.
-    count : int, optional
-        How many pictures the model will be asked about in all, if this call is one of many.
-    engine : str, optional
-        "keras" or "openvino", whatever the count.
-    precision : str
-        "float32"; or "bfloat16", where digits may be traded for speed: OpenVINO's, on processors
-        that have it.
-
-    Returns
-    -------
-    numpy.ndarray of float32, (N,)
-        Above 0 means fake; the probability of fake is the sigmoid.
-
-    Raises
-    ------
-    UserError
-        If the model does not answer with one logit, see `check_detector`, the pictures' shape does
-        not fit it, or the engine or precision is not to be had.
-    """
-    count = len(images) if count is None else count
-    return predictor(model, count, batch_size, engine, precision)(images, progress)
-
-
-def predictor(model, count, batch_size=32, engine=None, precision="float32"):
-    """Return `predict_logits` of a model as a function, to ask about pictures in many parts.
-
-    Parameters are those of `predict_logits`.
-
-    Returns
-    -------
-    callable
-        From pictures, and whether to show a progress bar, to logits. It holds the model's weights
-        as they are now.
-    """
-    check_detector(model)
-    expected = model.input_shape[1:]
-    answer = forward(model, count, batch_size, engine, precision, expected)
-
-    def predict(images, progress=False):
-        images = np.asarray(images)
-        if images.shape[1:] != expected:
-            raise UserError(
-                "The detector takes pictures of shape "
-                f"(N, {', '.join(map(str, expected))}), the array given has shape {images.shape}."
-            )
-        total = math.ceil(len(images) / batch_size)
-        batches = in_batches(images, batch_size)
-        bar = progress_bar(batches, show=progress, unit="batch", total=total)
-        return answer(map(preprocess, bar))[:, 0]
-
-    return predict
-
-
 def save_weights(model, path, metadata=None):
     """Store a model's weights as safetensors, a format that cannot run code on loading.
 
@@ -266,7 +145,7 @@ def write_tensors(tensors, path, metadata=None):
     """Write a dict of arrays as safetensors; the file appears whole or not at all."""
     # A transposed array would be written in the order of its memory, and read back scrambled.
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    with whole_file(Path(path)) as file:
+    with write_whole(Path(path)) as file:
         file.write(save(tensors, metadata=metadata))
 
 
@@ -317,29 +196,6 @@ def _in_order(key):
     return int(number) if number.isdecimal() else -1, key
 
 
-def load_detector(scale=SCALE, weights=None):
-    """Build Xception with the shipped weights for one scale of the face's square, or your own.
-
-    Parameters
-    ----------
-    scale : float
-        1.3 or 2.0: side of the square over the larger side of dlib's face box.
-    weights : str or path, optional
-        A file that `train` or `save_weights` wrote, instead of the shipped one of `scale`.
-
-    Returns
-    -------
-    keras.Model
-        float32 (N, 128, 128, 3) in [-1, 1] to logits (N, 1).
-
-    Raises
-    ------
-    UserError
-        If there is no detector for this scale, or its file is not there.
-    """
-    return load_weights(build_xception(), weights or _shipped(scale, "safetensors"))
-
-
 def detector_card(scale=SCALE):
     """Return how the shipped detector of one scale was trained and what it scores.
 
@@ -358,14 +214,21 @@ def detector_card(scale=SCALE):
     UserError
         If there is no detector for this scale, or its card is not there.
     """
-    return json.loads(_shipped(scale, "json").read_text(encoding="utf-8"))
+    return json.loads(shipped_file(scale, "json").read_text(encoding="utf-8"))
 
 
-def _shipped(scale, suffix):
+def shipped_file(scale, suffix):
+    """Return the path of a shipped detector's weights ("safetensors") or card ("json").
+
+    Raises
+    ------
+    UserError
+        If there is no detector for this scale, or the file is not there.
+    """
     if scale not in SCALES:
         raise UserError(
             f"No detector is shipped for scale {scale}: give 1.3 or 2.0, or train one with "
-            "xaifake.detector.train and load it with xaifake.detector.load_weights."
+            "xaifake.detector.train and take Detector.pretrained(scale, weights=...)."
         )
     path = WEIGHTS_FOLDER / f"xception_{scale:.1f}.{suffix}"
     if not path.is_file():

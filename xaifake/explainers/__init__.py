@@ -10,6 +10,19 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "activations": ["activations", "class_differences", "describe_depth", "map_layers"],
-        "api": ["explain", "methods"],
+        "api": [
+            "Explainer",
+            "GradCAM",
+            "Gradient",
+            "GuidedBackprop",
+            "InputTimesGradient",
+            "IntegratedGradients",
+            "LIME",
+            "LRP",
+            "Relevance",
+            "explain",
+            "methods",
+        ],
+        "registry": ["register"],
     },
 )

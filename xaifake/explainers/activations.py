@@ -5,29 +5,29 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from xaifake.detector.graph import RELUS, find_layer, nodes
+from xaifake.detector.inputs import as_floats
 from xaifake.errors import UserError
-from xaifake.explainers.graph import RELUS, as_functional, find_layer, nodes
-from xaifake.explainers.question import RANGE, as_floats, batches
+from xaifake.explainers.question import as_network, batches
 from xaifake.progress import progress_bar
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def activations(model, images, layer, batch_size=32, value_range=RANGE, progress=True):
+def activations(detector, images, layer, batch_size=32, value_range=None, progress=True):
     """Return what a layer answers to some pictures.
 
     Parameters
     ----------
-    model : keras.Model
-        Functional or Sequential.
+    detector : Detector or keras.Model
     images : numpy.ndarray, (N, H, W, C)
         uint8 from 0 to 255, or floats in `value_range`.
     layer : str
         The layer's name, such as "block2_sepconv2_act".
     batch_size : int
         Pictures at a time.
-    value_range : (float, float)
-        What black and white are to the model.
+    value_range : (float, float), optional
+        What black and white are to a Keras model, -1 and 1 if not given.
     progress : bool
         Show a progress bar if it takes more than some seconds.
 
@@ -40,16 +40,16 @@ def activations(model, images, layer, batch_size=32, value_range=RANGE, progress
     UserError
         If there is no such layer, or the pictures do not fit the model.
     """
-    model = as_functional(model)
+    model, value_range = as_network(detector, value_range)
     tensor = find_layer(model, layer).output
     images = as_floats(images, model.input_shape[1:], value_range)
     answers = _run([tensor], model, images, batch_size, progress)
     return np.concatenate([maps for (maps,) in answers])
 
 
-def map_layers(model):
+def map_layers(detector):
     """Return the names of the layers that return maps out of a ReLU, from the first to the last."""
-    return [node.name for node in _map_nodes(model)]
+    return [node.name for node in _map_nodes(as_network(detector)[0])]
 
 
 def _map_nodes(model):
@@ -65,12 +65,12 @@ def _run(tensors, model, images, batch_size, progress):
         yield [np.asarray(keras.ops.cast(answer, "float32")) for answer in answers]
 
 
-def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=True):
+def describe_depth(detector, images, batch_size=16, value_range=None, progress=True):
     """Measure how a network's maps change with depth.
 
     Parameters
     ----------
-    model, images, batch_size, value_range, progress
+    detector, images, batch_size, value_range, progress
         As in `activations`; at least two pictures.
 
     Returns
@@ -89,7 +89,7 @@ def describe_depth(model, images, batch_size=16, value_range=RANGE, progress=Tru
     UserError
         If there are fewer than two pictures or no layer with maps.
     """
-    model = as_functional(model)
+    model, value_range = as_network(detector, value_range)
     images = as_floats(images, model.input_shape[1:], value_range)
     found = _map_nodes(model)
     if len(images) < 2 or not found:
@@ -160,12 +160,12 @@ def _mean_correlation(columns, picture):
     return np.abs(picture.T @ columns).mean() if picture.size and columns.size else 0.0
 
 
-def class_differences(model, images, labels, layer, **options):
+def class_differences(detector, images, labels, layer, **options):
     """Tell which channels of a layer differ between real and fake faces.
 
     Parameters
     ----------
-    model, images, layer
+    detector, images, layer
         As in `activations`, whose other parameters may follow.
     labels : array of int, (N,)
         1 is fake, 0 real.
@@ -186,7 +186,7 @@ def class_differences(model, images, labels, layer, **options):
     labels = np.asarray(labels)
     if labels.shape != (len(images),):
         raise UserError(f"{labels.shape} labels for {len(images)} pictures: give one for each.")
-    means = activations(model, images, layer, **options)
+    means = activations(detector, images, layer, **options)
     means = means.reshape(len(means), -1, means.shape[-1]).mean(axis=1)
     real, fake = means[labels == 0], means[labels == 1]
     if not len(real) or not len(fake):

@@ -1,25 +1,123 @@
-"""The one call for every method (chapters 05_lime to 07_gradients)."""
+"""The one call for every method (chapters 05_lime to 07_gradients), and the methods as objects."""
 
 import inspect
+import warnings
 from difflib import get_close_matches
 
 import numpy as np
 
-from xaifake.errors import UserError
-from xaifake.explainers import gradients, innvestigate, lime, lrp
-from xaifake.explainers.question import RANGE, ask
+from xaifake.errors import UserError, told_what_to_install
+from xaifake.explainers import gradients, innvestigate, lime, lrp  # noqa: F401 (they register)
+from xaifake.explainers.question import ask
+from xaifake.explainers.registry import METHODS
 
-OWN = {
-    "gradient": gradients.gradient,
-    "input_t_gradient": gradients.input_t_gradient,
-    "integrated_gradients": gradients.integrated_gradients,
-    "guided_backprop": gradients.guided_backprop,
-    "grad_cam": gradients.grad_cam,
-    "lime": lime.explain_lime,
-    **lrp.METHODS,
-}
-_INTERNAL = {"question", "bookkeeping"}
-ENGINES = {"xaifake": tuple(OWN), "innvestigate": innvestigate.METHODS}
+ENGINES = ("xaifake", "innvestigate")
+_INTERNAL = ("question",)
+_GENERAL = ("batch_size", "progress")
+# Options that may be given per picture, and the dimensions that they have then.
+_PER_PICTURE = {"baseline": 4, "fill": 4, "segmentation": 3}
+
+
+class Relevance(np.ndarray):
+    """Relevance of pictures, float32 (N, H, W, C): an array that carries a report.
+
+    Attributes
+    ----------
+    columns : dict of str to numpy.ndarray, (N,)
+        `logit` (of the target), `sum` (of the relevance; it means nothing for LIME and Grad-CAM)
+        and what the method adds, such as LIME's `r2` or the `completeness_error` of Integrated
+        Gradients. Empty for parts of it; what is calculated from it is a plain array.
+    """
+
+    def __new__(cls, values, columns):
+        """Make one of an array and columns."""
+        made = np.asarray(values, np.float32).view(cls)
+        made.columns = columns
+        return made
+
+    def __array_finalize__(self, other):
+        self.columns = {}
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        """Return what is calculated from it as a plain array or number."""
+        return array[()] if return_scalar else np.asarray(array)
+
+    @property
+    def report(self):
+        """The columns as a `pandas.DataFrame`, one row per picture."""
+        import pandas as pd  # maps need no tables
+
+        return pd.DataFrame(self.columns)
+
+
+class Explainer:
+    """A method with its options for one detector, to be called with pictures.
+
+    Parameters
+    ----------
+    detector : Detector or keras.Model
+    method : str
+        One of `methods`.
+    **options
+        As `explain` takes them.
+
+    Examples
+    --------
+    >>> GradCAM(detector)(images, target="fake")
+    >>> Explainer(detector, "lrp.sequential_preset_b_flat")(images)
+    """
+
+    method = None
+
+    def __init__(self, detector, method=None, **options):
+        self.detector, self.method, self.options = detector, method or self.method, options
+        _check(self.method, options.get("engine", ENGINES[0]), options)
+
+    def __call__(self, images, target="fake"):
+        """Return the `Relevance` of pictures; see `explain`."""
+        return explain(self.detector, images, self.method, target, **self.options)
+
+
+class Gradient(Explainer):
+    """See `xaifake.explainers.gradients.gradient`."""
+
+    method = "gradient"
+
+
+class InputTimesGradient(Explainer):
+    """See `xaifake.explainers.gradients.input_t_gradient`."""
+
+    method = "input_t_gradient"
+
+
+class IntegratedGradients(Explainer):
+    """See `xaifake.explainers.gradients.integrated_gradients`."""
+
+    method = "integrated_gradients"
+
+
+class GuidedBackprop(Explainer):
+    """See `xaifake.explainers.gradients.guided_backprop`."""
+
+    method = "guided_backprop"
+
+
+class GradCAM(Explainer):
+    """See `xaifake.explainers.gradients.grad_cam`."""
+
+    method = "grad_cam"
+
+
+class LIME(Explainer):
+    """See `xaifake.explainers.lime.explain_lime`."""
+
+    method = "lime"
+
+
+class LRP(Explainer):
+    """See `xaifake.explainers.lrp.explain_lrp`; the option ``rule`` has to be given."""
+
+    method = "lrp"
 
 
 def methods(engine="xaifake"):
@@ -35,95 +133,134 @@ def methods(engine="xaifake"):
     list of str
         Names, iNNvestigate's where it has the method.
     """
-    return list(_offered(engine))
+    if engine not in ENGINES:
+        raise UserError(f"No engine {engine!r}: give one of {', '.join(ENGINES)}.")
+    return list(METHODS if engine == "xaifake" else innvestigate.METHODS)
 
 
 def explain(
-    model,
+    detector,
     images,
     method,
     target="fake",
     engine="xaifake",
-    value_range=RANGE,
-    return_report=False,
+    value_range=None,
+    return_report=None,
     **options,
 ):
     """Explain a detector's answer on some pictures.
 
     Parameters
     ----------
-    model : keras.Model
-        A functional or Sequential Keras 3 model that ends in logits; a sigmoid or softmax at its
-        end is taken off. It is left as it is.
+    detector : Detector or keras.Model
+        A Keras 3 model is functional or Sequential and ends in logits; a sigmoid or softmax at its
+        end is taken off, and models within it are looked into. It is left as it is.
     images : numpy.ndarray, (N, H, W, 3)
-        uint8 RGB pictures from 0 to 255, or floats in `value_range`, of the model's size.
+        uint8 RGB pictures from 0 to 255, or floats in the range of values, of the network's size.
     method : str
         One of `methods`.
-    target : str or int
-        What the relevance is to speak for: "fake" (the logit of a detector with one) or "real"
-        (the negated logit); the index of a class for a model with several logits.
+    target : str, int, or a sequence of N of them
+        What the relevance is to speak for: "fake" (the logit of a detector) or "real" (the negated
+        logit); the index of a class for a model with several logits. One for all pictures, or one
+        for each.
     engine : str
         "xaifake", or "innvestigate" for the library that the paper used, in a process of its own.
-    value_range : (float, float)
-        What black and white are to the model; Xception's own by default.
-    return_report : bool
-        Also return how each explanation fared.
+    value_range : (float, float), optional
+        What black and white are to a Keras model, -1 and 1 if not given.
+    return_report : bool, optional
+        Of an earlier version, which returned the report beside the relevance.
     **options
         The method's own, documented with the functions in `xaifake.explainers.gradients`, `.lime`,
         `.lrp` and `.innvestigate`; `batch_size` and `progress` go with all of them.
 
     Returns
     -------
-    relevance : numpy.ndarray of float32, (N, H, W, 3)
-        Positive where a value of the picture speaks for the target. Not normalised or clipped. A
-        heatmap is the sum over the last axis; a method that gives one map puts a third of it into
-        each colour.
-    report : pandas.DataFrame
-        Only with `return_report`: one row a picture, with `logit` (of the target), `sum` (of the
-        relevance; it means nothing for LIME and Grad-CAM) and what the method adds, such as LIME's
-        `r2`, the `completeness_error` of Integrated Gradients, or what biases took of LRP's
-        relevance.
+    Relevance
+        float32 (N, H, W, 3), positive where a value of the picture speaks for the target. Not
+        normalised or clipped. A heatmap is the sum over the last axis; a method that gives one map
+        puts a third of it into each colour. Its `report` says how each explanation fared.
 
     Raises
     ------
     UserError
-        If the model, the pictures, the method or an option cannot be used; the message tells why.
+        If the detector, the pictures, the method or an option cannot be used; the message tells
+        why.
     """
-    offered = _offered(engine)
-    if method not in offered:
-        raise UserError(_unknown(method, engine))
-    question = ask(model, images, target, value_range)
-    if engine == "innvestigate":
-        relevance, report = innvestigate.explain_innvestigate(question, method, **options)
+    _check(method, engine, options)
+    if isinstance(target, list | tuple | np.ndarray):
+        relevance = _each(detector, images, method, target, engine, value_range, options)
     else:
-        _check_options(method, options)
-        if method in lrp.METHODS:
-            options["bookkeeping"] = return_report
-        relevance, report = OWN[method](question, **options)
-    if not return_report:
+        relevance = _explain(detector, images, method, target, engine, value_range, options)
+    if return_report is None:
         return relevance
-    import pandas as pd
+    warnings.warn(
+        "return_report goes: what explain returns has a report, explain(...).report.",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return (relevance, relevance.report) if return_report else relevance
 
-    total = relevance.sum(axis=(1, 2, 3), dtype=np.float64)
-    return relevance, pd.DataFrame({"logit": report.pop("logit"), "sum": total, **report})
+
+def _explain(detector, images, method, target, engine, value_range, options):
+    question, options = ask(detector, images, target, value_range), dict(options)
+    if engine == "innvestigate":
+        found = innvestigate.explain_innvestigate(question, method, **options)
+    else:
+        general = {name: options.pop(name) for name in _GENERAL if name in options}
+        taken = inspect.signature(METHODS[method]).parameters  # one's own may do without
+        options |= {name: value for name, value in general.items() if name in taken}
+        with told_what_to_install(f"The method {method!r}"):
+            found = METHODS[method](question, **options)
+    relevance, columns = found if isinstance(found, tuple) else (found, {})
+    if "logit" not in columns:
+        columns = {"logit": question.logit(question.images).numpy(), **columns}
+    total = np.sum(relevance, axis=(1, 2, 3), dtype=np.float64)
+    logit = columns.pop("logit")
+    return Relevance(relevance, {"logit": logit, "sum": total, **columns})
 
 
-def _offered(engine):
-    if engine not in ENGINES:
-        raise UserError(f"No engine {engine!r}: give one of {', '.join(ENGINES)}.")
-    return ENGINES[engine]
+def _each(detector, images, method, targets, engine, value_range, options):
+    """Explain pictures with a target each: those with the same one together."""
+    images, targets = np.asarray(images), list(targets)
+    if len(targets) != len(images):
+        raise UserError(
+            f"{len(targets)} targets for {len(images)} pictures: give one, or one per picture."
+        )
+    places, parts = [], []
+    for target in dict.fromkeys(targets):
+        rows = np.flatnonzero([one == target for one in targets])
+        own = {
+            name: value[rows]
+            if np.ndim(value) == _PER_PICTURE.get(name) and len(value) == len(images)
+            else value
+            for name, value in options.items()
+        }
+        parts.append(_explain(detector, images[rows], method, target, engine, value_range, own))
+        places.append(rows)
+    order = np.argsort(np.concatenate(places))
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts])[order]
+        for name in parts[0].columns
+    }
+    return Relevance(np.concatenate(parts)[order], columns)
+
+
+def _check(method, engine, options):
+    """Refuse a method or an option that there is not."""
+    if method not in methods(engine):
+        raise UserError(_unknown(method, engine))
+    if engine != "xaifake":
+        return
+    known = [n for n in inspect.signature(METHODS[method]).parameters if n not in _INTERNAL]
+    known_too = ("engine", "value_range")  # of `explain`, kept by an `Explainer`
+    if unknown := [name for name in options if name not in (*known, *known_too, *_GENERAL)]:
+        raise UserError(f"{method} has no option {unknown[0]!r}; it has {', '.join(known)}.")
 
 
 def _unknown(method, engine):
-    others = [name for name in ENGINES if name != engine and method in ENGINES[name]]
+    others = [name for name in ENGINES if name != engine and method in methods(name)]
     if others:
         return f"{method!r} is a method of another engine: give engine={others[0]!r}."
-    near = get_close_matches(str(method), ENGINES[engine], n=3, cutoff=0.4)
+    near = get_close_matches(str(method), methods(engine), n=3, cutoff=0.4)
     hint = f"Did you mean {', '.join(near)}? " if near else ""
     return f"No method {method!r}. {hint}xaifake.methods({engine!r}) lists them all."
-
-
-def _check_options(method, options):
-    known = [n for n in inspect.signature(OWN[method]).parameters if n not in _INTERNAL]
-    if unknown := [name for name in options if name not in known]:
-        raise UserError(f"{method} has no option {unknown[0]!r}; it has {', '.join(known)}.")

@@ -1,27 +1,23 @@
 """Explanations by the gradient of the logit (chapter 07_gradients).
 
-All of them run on the Keras 3 model, as a graph where there are many pictures, and take a
+All of them run on the Keras 3 model, compiled to a graph, and take a
 `Question`, which `xaifake.explain` makes. Each returns relevance, float32 (N, H, W, 3), and a dict
 of columns for the report.
 """
-
-from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from xaifake.detector.forward import parts, remember
+from xaifake.detector.graph import RELUS, find_layer, kept, nodes
 from xaifake.errors import UserError
-from xaifake.explainers.compiled import answers
-from xaifake.explainers.graph import RELUS, find_layer, nodes
+from xaifake.explainers.compiled import compile_function
 from xaifake.explainers.question import batches, choose, one_for_each
+from xaifake.explainers.registry import register
 from xaifake.progress import progress_bar
 
-_guided = WeakKeyDictionary()
-_split = WeakKeyDictionary()
 
-
+@register("gradient")
 def gradient(question, batch_size=32, progress=True):
     """Return the gradient of the logit with respect to the picture (Simonyan et al. 2014).
 
@@ -43,6 +39,7 @@ def gradient(question, batch_size=32, progress=True):
     return _collect(question, _slope, batch_size, progress)
 
 
+@register("input_t_gradient")
 def input_t_gradient(question, batch_size=32, progress=True):
     """Return the picture times the gradient of the logit (Shrikumar et al. 2017).
 
@@ -55,6 +52,7 @@ def input_t_gradient(question, batch_size=32, progress=True):
     return question.images * relevance, report
 
 
+@register("integrated_gradients")
 def integrated_gradients(question, batch_size=32, progress=True, steps=64, baseline=None):
     """Return Integrated Gradients (Sundararajan et al. 2017, equation 1).
 
@@ -110,7 +108,7 @@ def _path_mean(question, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
     total = np.zeros(question.images.shape)
     points = np.arange(len(start) * len(alphas))
-    slope_at = answers(_slope, question, len(points))
+    slope_at = compile_function(_slope, question)
     starts = batches(len(points), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
         picture, step = np.divmod(points[first : first + batch_size], len(alphas))
@@ -122,6 +120,7 @@ def _path_mean(question, start, alphas, batch_size, progress):
     return total / len(alphas)
 
 
+@register("guided_backprop")
 def guided_backprop(question, batch_size=32, progress=True):
     """Return Guided Backpropagation (Springenberg et al. 2015).
 
@@ -140,15 +139,16 @@ def guided_backprop(question, batch_size=32, progress=True):
 
 def _guided_copy(model):
     """Return a copy of the model whose ReLUs pass only positive gradients."""
-    fits, copy = _guided.get(model, (None, None))
-    if fits is None or not fits(parts(model)):
-        _check_relus(model)
-        # Without the model's loss and metrics, which a clone would have to rebuild.
-        bare = keras.Model(model.inputs[0], model.outputs[0])
-        copy = keras.models.clone_model(bare, clone_function=_guided_layer)
-        _guided[model] = remember(parts(model)), copy
+    copy = kept(model, "guided", lambda: _with_guided_relus(model))
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _with_guided_relus(model):
+    _check_relus(model)
+    # Without the model's loss and metrics, which a clone would have to rebuild.
+    bare = keras.Model(model.inputs[0], model.outputs[0])
+    return keras.models.clone_model(bare, clone_function=_guided_layer)
 
 
 def _check_relus(model):
@@ -187,17 +187,8 @@ def _guided_relu6(op, upstream):
 
 
 def _guide(activation):
-    @tf.custom_gradient
-    def guided(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = activation(x)
-        return y, lambda upstream: tape.gradient(y, x, tf.nn.relu(upstream))
-
     def call(x):
-        if tf.executing_eagerly():
-            return guided(x)
-        # In a graph, a custom gradient would be kept, with the whole graph, when the model is gone.
+        # A custom gradient would be kept, with the whole graph, when the model is gone.
         names = {"Relu": "XaifakeGuidedRelu", "Relu6": "XaifakeGuidedRelu6"}
         with tf.compat.v1.get_default_graph().gradient_override_map(names):
             return activation(x)
@@ -205,6 +196,7 @@ def _guide(activation):
     return call
 
 
+@register("grad_cam")
 def grad_cam(question, batch_size=32, progress=True, layer=None):
     """Return Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
@@ -237,10 +229,9 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
             f"The layer {node.name!r} returns {tuple(node.output.shape)}, and Grad-CAM needs maps "
             "(N, h, w, channels)."
         )
-    split = _split.setdefault(model, {})
-    if node.name not in split:
-        split[node.name] = keras.Model(model.inputs[0], [node.output, model.outputs[0]])
-    return _collect(question, _cam, batch_size, progress, split[node.name])
+    both = [node.output, model.outputs[0]]
+    split = kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
+    return _collect(question, _cam, batch_size, progress, split)
 
 
 def _cam(split, images, index, sign):
@@ -266,13 +257,9 @@ def _last_maps(model):
 
 def _slope(model, images, index, sign):
     """Return the gradient of a logit with respect to pictures, and the logit."""
-    if not tf.executing_eagerly():
-        logit = choose(model(images, training=False), index, sign)
-        return _used(tf.gradients(logit, images)[0]), logit
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logit = choose(model(images, training=False), index, sign)
-    return _used(tape.gradient(logit, images)), logit
+    logit = choose(model(images, training=False), index, sign)
+    # Of the graph; a tape would take no notice of another gradient at ReLUs.
+    return _used(tf.gradients(logit, images)[0]), logit
 
 
 def _logit(model, images, index, sign):
@@ -287,7 +274,7 @@ def _used(slopes):
 
 def _collect(question, function, batch_size, progress, model=None):
     """Run a function to relevance and logits over batches."""
-    explain, found = answers(function, question, len(question.images), model), []
+    explain, found = compile_function(function, question, model), []
     starts = batches(len(question.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
         parts = explain(question.images[first : first + batch_size])
@@ -297,6 +284,6 @@ def _collect(question, function, batch_size, progress, model=None):
 
 
 def _logits(question, images, batch_size):
-    logit = answers(_logit, question, len(images))
+    logit = compile_function(_logit, question)
     starts = batches(len(images), batch_size)
     return np.concatenate([logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -10,7 +10,6 @@ and since version 2.0 batch norm is replaced by another map. `xaifake.explainers
 """
 
 import atexit
-import hashlib
 import importlib.util
 import os
 import pickle
@@ -25,10 +24,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xaifake.detector.graph import nodes
 from xaifake.errors import UserError
-from xaifake.explainers.graph import nodes
 from xaifake.explainers.question import batches
 from xaifake.progress import progress_bar
+from xaifake.runs import digest
 
 METHODS = (
     *("gradient", "gradient.baseline", "input_t_gradient", "deconvnet", "guided_backprop"),
@@ -130,7 +130,7 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     if "noise_scale" in options:
         raise Refused("iNNvestigate's smoothgrad passes noise_scale over; its noise is 1 always.")
     layers = describe(question)
-    name = fingerprint(layers)
+    name = digest(layers)
     answers, logits = [], []
     if method in REPEATING:
         batch_size = 1
@@ -206,16 +206,6 @@ def _describe_layer(layer):
     if not isinstance(settings.get("activation", ""), str):
         raise UserError(f"iNNvestigate does not know the activation of the layer {layer.name!r}.")
     return kind, {"name": layer.name, **settings}
-
-
-def fingerprint(layers):
-    """Return a short text that is the same for the same layers with the same weights."""
-    digest = hashlib.blake2b(digest_size=16)
-    for kind, config, inputs, weights in layers:
-        digest.update(repr((kind, config, inputs)).encode())
-        for weight in weights:
-            digest.update(np.ascontiguousarray(weight))
-    return digest.hexdigest()
 
 
 def _call(function, *arguments):

@@ -8,7 +8,6 @@ Run as a program it reads pickled requests (function, arguments) from standard i
 pickled answers (kind, value) to standard output until its input ends.
 """
 
-import hashlib
 import logging
 import os
 import pickle
@@ -72,7 +71,7 @@ def analyze(fingerprint, method, options, images, index, anew=False):
     CannotRun
         If iNNvestigate does not take the model or an option.
     """
-    key = fingerprint, method, hashlib.sha256(pickle.dumps(sorted(options.items()))).digest()
+    key = fingerprint, method, pickle.dumps(sorted(options.items()))
     _models.move_to_end(fingerprint)
     if anew:
         _drop(key)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from scipy.special import expit, softmax
 from tqdm import TqdmWarning
 
 from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
 from xaifake.explainers.question import batches, one_for_each
+from xaifake.explainers.registry import register
 from xaifake.progress import progress_bar
 
 
@@ -69,6 +68,7 @@ class Surrogate:
     probability: float
 
 
+@register("lime")
 def explain_lime(
     question,
     batch_size=256,
@@ -249,6 +249,8 @@ class Classifier:
 
     def __call__(self, images):
         """Return the probability (N,), float64, of the target for pictures (N, H, W, C)."""
+        from scipy.special import expit, softmax  # the other methods need it not
+
         if self._question.model.output_shape[1] == 1:
             return expit(self.logit(images).astype(np.float64))
         return softmax(self._ask(images).astype(np.float64), axis=1)[:, self._question.index]
@@ -324,6 +326,8 @@ def make_fills(question, fill):
     if fill == "grey":
         return list(np.full_like(images, sum(question.value_range) / 2))
     if fill == "blur":
+        from scipy.ndimage import gaussian_filter
+
         sigma = BLUR_SHARE * images.shape[1]
         return list(gaussian_filter(images, (0, sigma, sigma, 0)))
     raise UserError(f"No fill {fill!r}: give {', '.join(FILLS)}, or pictures.")

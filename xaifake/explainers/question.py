@@ -1,22 +1,21 @@
 """What is asked about which pictures: checks that every method shares.
 
-A question is a model, pictures and a target; here it is put into the form that the methods of
+A request is a network, pictures and a target; here it is put into the form that the methods of
 chapters 05_lime to 07_gradients work on, or refused with a reason.
 """
 
-import sys
-import warnings
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from xaifake.detector.detector import Detector
+from xaifake.detector.graph import flatten, without_head
+from xaifake.detector.inputs import RANGE, as_floats
 from xaifake.errors import UserError
-from xaifake.explainers.graph import without_head
 
 CLASSES = {"fake": 1.0, "real": -1.0}
-RANGE = (-1.0, 1.0)
 
 
 @dataclass
@@ -26,7 +25,7 @@ class Question:
     Attributes
     ----------
     model : keras.Model
-        Ends in logits.
+        Flat, and ends in logits.
     images : numpy.ndarray of float32, (N, H, W, C)
         In the model's own range.
     index : int
@@ -53,19 +52,21 @@ def choose(logits, index, sign):
     return sign * tf.cast(logits[:, index], tf.float32)
 
 
-def ask(model, images, target="fake", value_range=RANGE):
-    """Check a model, pictures and a target, and bring them into one form.
+def ask(detector, images, target="fake", value_range=None):
+    """Check a detector or model, pictures and a target, and bring them into one form.
 
     Parameters
     ----------
-    model : keras.Model
-        Functional or Sequential; a sigmoid or softmax at its end is taken off.
+    detector : Detector or keras.Model
+        A Keras model goes through the door by which it becomes a detector, but is asked about no
+        known faces, and may have more classes than two: functional or Sequential; models that it
+        holds become part of it, and a sigmoid or softmax at its end is taken off.
     images : numpy.ndarray, (N, H, W, C)
-        uint8 pictures from 0 to 255, or floats in `value_range`.
+        uint8 pictures from 0 to 255, or floats in the range of values.
     target : str or int
-        "fake" or "real" of a model with one logit; the class's index of a model with several.
-    value_range : (float, float)
-        What black and white are to the model.
+        "fake" or "real" of a network with one logit; the class's index of one with several.
+    value_range : (float, float), optional
+        What black and white are to a Keras model, -1 and 1 if not given; a detector says it.
 
     Returns
     -------
@@ -81,10 +82,22 @@ def ask(model, images, target="fake", value_range=RANGE):
             f"Keras runs on {keras.backend.backend()}, and explanations need TensorFlow's "
             "gradients: set the environment variable KERAS_BACKEND=tensorflow and start anew."
         )
+    model, value_range = as_network(detector, value_range)
     model = without_head(model)
     index, sign = _choose_logit(model, target)
     images = as_floats(images, model.input_shape[1:], value_range)
     return Question(model, images, index, sign, value_range)
+
+
+def as_network(detector, value_range=None):
+    """Return the flat Keras model of a detector, or of a model, and the range of its input."""
+    if not isinstance(detector, Detector):
+        return flatten(detector), value_range or RANGE
+    if value_range not in (None, detector.value_range):
+        raise UserError(
+            f"value_range={value_range}, and the detector has {detector.value_range}: leave it out."
+        )
+    return detector.model, detector.value_range
 
 
 def _choose_logit(model, target):
@@ -104,62 +117,6 @@ def _choose_logit(model, target):
             f"to {outputs[0] - 1}."
         )
     return int(target), 1.0
-
-
-def as_floats(images, shape, value_range=RANGE):
-    """Bring pictures into a model's range.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, (N, H, W, C)
-        uint8 from 0 to 255, or floats in `value_range`.
-    shape : tuple of int or None
-        (H, W, C) that the model takes; None where any size will do.
-    value_range : (float, float)
-        What 0 and 255 become.
-
-    Returns
-    -------
-    numpy.ndarray of float32, (N, H, W, C)
-
-    Raises
-    ------
-    UserError
-        If shape or type do not fit, there are no pictures, or some values are not finite.
-    """
-    images = np.asarray(images)
-    _check_shape(images.shape, tuple(shape))
-    low, high = value_range
-    if not low < high:
-        raise UserError(f"value_range={value_range}: give the values of black and white, (-1, 1).")
-    if images.dtype == np.uint8:
-        # The network's own arithmetic, so that its answers stay equal to the last bit.
-        return images.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
-    if images.dtype.kind != "f":
-        raise UserError(
-            f"Pictures of type {images.dtype}: give uint8 from 0 to 255, or floats from {low:g} to "
-            f"{high:g}."
-        )
-    if not np.isfinite(images).all():
-        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
-        raise UserError(f"NaN or infinite values in the pictures {bad[:5].tolist()} of the batch.")
-    slack = 1e-3 * (high - low)
-    if images.min() < low - slack or images.max() > high + slack:
-        warnings.warn(
-            f"The pictures reach from {images.min():.3g} to {images.max():.3g}, outside the "
-            f"{low:g} to {high:g} that the model is said to take: give uint8 pictures, scale them "
-            "with xaifake.detector.preprocess, or name the model's value_range.",
-            stacklevel=_frames_to_caller(),
-        )
-    return images.astype(np.float32)
-
-
-def _frames_to_caller():
-    """Count the frames between `warnings.warn` and the first one outside this package."""
-    frame, count = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith("xaifake."):
-        frame, count = frame.f_back, count + 1
-    return count
 
 
 def one_for_each(pictures, name, images, value_range):
@@ -208,30 +165,3 @@ def batches(count, batch_size):
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: give the number of pictures at a time.")
     return range(0, count, batch_size)
-
-
-def _check_shape(given, expected):
-    if len(expected) != 3:
-        raise UserError(f"The model takes {expected}, not pictures (H, W, C).")
-    wanted = f"(N, {', '.join('any' if n is None else str(n) for n in expected)})"
-    if len(given) == 3 and all(n in (None, m) for n, m in zip(expected, given, strict=True)):
-        raise UserError(
-            f"One picture of shape {given}, where a batch {wanted} is asked for: add an axis, "
-            "images[None]."
-        )
-    if len(given) != 4:
-        raise UserError(f"Pictures of shape {given}, where {wanted} is asked for.")
-    if given[0] == 0:
-        raise UserError(f"No pictures: the batch {given} is empty.")
-    if given[3] != expected[2]:
-        kinds = {1: "grey", 3: "RGB", 4: "RGBA"}
-        raise UserError(
-            f"Pictures with {given[3]} channels ({kinds.get(given[3], 'unknown')}), where the "
-            f"model takes {expected[2]}: grey becomes RGB by np.repeat(images, 3, axis=-1), RGBA "
-            "by images[..., :3]."
-        )
-    if any(n not in (None, m) for n, m in zip(expected, given[1:], strict=True)):
-        raise UserError(
-            f"Pictures of {given[1]} x {given[2]} pixels, where the model takes {expected[0]} x "
-            f"{expected[1]}: cut or resize them first."
-        )

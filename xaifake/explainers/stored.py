@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from xaifake.data.folders import whole_file
 from xaifake.errors import UserError
+from xaifake.heatmaps import pack_maps, unpack_maps
+from xaifake.runs import write_whole
 from xaifake.scales import SCALE, SCALES
 
 GRIDS = Path(__file__).parents[1] / "assets" / "grids"
@@ -68,26 +69,21 @@ def rule_grid(scale=SCALE):
 
 
 def _unpack(stored, prefix):
-    peaks = stored[f"{prefix}peaks"][..., None, None]
-    maps = stored[f"{prefix}maps"].astype(np.float32) * peaks
+    maps = unpack_maps(stored[f"{prefix}maps"], stored[f"{prefix}peaks"])
     return dict(zip(stored[f"{prefix}methods"].tolist(), maps, strict=True))
 
 
 def _pack(heatmaps, prefix):
-    maps = np.stack(list(heatmaps.values()))
-    peaks = np.abs(maps).max(axis=(2, 3))
-    return {
-        f"{prefix}methods": list(heatmaps),
-        f"{prefix}maps": (maps / np.maximum(peaks, 1e-30)[..., None, None]).astype(np.float16),
-        f"{prefix}peaks": peaks.astype(np.float32),
-    }
+    maps, peaks = pack_maps(np.stack(list(heatmaps.values())))
+    names = list(heatmaps)
+    return {f"{prefix}methods": names, f"{prefix}maps": maps, f"{prefix}peaks": peaks}
 
 
 def write_rule_grid(grid, scale):
     """Store maps as float16 of their largest value; see `rule_grid`."""
     GRIDS.mkdir(parents=True, exist_ok=True)
     path = GRIDS / f"rules_{scale:.1f}.npz"
-    with whole_file(path) as file:
+    with write_whole(path) as file:
         np.savez_compressed(
             file,
             **_pack(grid.heatmaps, ""),

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 import pytest
-from small import SIZE, chain, detector, draw_weights, floats, logits
 
+from small import SIZE, chain, detector, draw_weights, floats, logits
+from xaifake.detector.graph import nodes
 from xaifake.errors import UserError
-from xaifake.explainers.graph import nodes
 from xaifake.explainers.lrp import canonise
 
 layers = keras.layers
@@ -48,18 +48,13 @@ def difference(model, canonical, images=None):
     return np.abs(logits(canonical, images) - expected).max() / np.abs(expected).max()
 
 
-NETWORKS = {
-    "Xception": keras.applications.Xception,
-    "MobileNetV2": keras.applications.MobileNetV2,
-    "ResNet50": keras.applications.ResNet50,
-    "VGG16": keras.applications.VGG16,
-}
+NETWORKS = ("Xception", "MobileNetV2", "ResNet50", "VGG16")
 
 
 def application(name):
     """Return a network with random weights, and statistics and factors of its batch norms."""
     settings = {"weights": None, "input_shape": (96, 96, 3), "classifier_activation": None}
-    model = draw_weights(NETWORKS[name](classes=5, **settings))
+    model = draw_weights(getattr(keras.applications, name)(classes=5, **settings))
     rng = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, BatchNorm):  # both signs, and sizes that do not die out with depth
@@ -135,48 +130,34 @@ def end():
     return [layers.ReLU(), layers.Flatten(), layers.Dense(4)]
 
 
+def assert_folded(model, staying=()):
+    """Draw weights, fold, and compare; `staying` are the norms that nothing can take up."""
+    canonical = canonise(draw_weights(model))
+    assert sorted(norms(canonical)) == list(staying)
+    assert difference(model, canonical) < 1e-12
+    return canonical
+
+
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_each_layer_takes_up_a_norm(double, kind, bias):
-    model = draw_weights(chain(CARRIERS[kind](bias), BatchNorm(), *end()))
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
+def test_each_layer_takes_up_a_norm_and_a_second_one(double, kind, bias):
+    canonical = assert_folded(chain(CARRIERS[kind](bias), BatchNorm(), *end()))
     assert canonical.layers[1].use_bias
-
-
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("kind", NORMS)
-def test_each_norm_is_taken_up(double, kind, bias):
-    model = draw_weights(chain(layers.Conv2D(5, 3, use_bias=bias), NORMS[kind](), *end()))
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
+    assert_folded(chain(CARRIERS[kind](bias), BatchNorm(), BatchNorm(), *end()))
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_each_norm_may_stay(double, kind):
-    model = draw_weights(chain(NORMS[kind](), *end()))
-    canonical = canonise(model)
-    assert len(norms(canonical)) == 1 and difference(model, canonical) < 1e-12
+def test_each_norm_is_taken_up_or_stays(double, kind):
+    for bias in (True, False):
+        assert_folded(chain(layers.Conv2D(5, 3, use_bias=bias), NORMS[kind](), *end()))
+    alone = NORMS[kind]()
+    assert_folded(chain(alone, *end()), [alone.name])
 
 
-def test_a_dense_layer_takes_up_a_norm_of_a_row(double):
+def test_a_dense_layer_takes_up_a_norm_of_a_row_and_the_last_one_a_norm_behind_it(double):
     hidden = [layers.Dense(6), BatchNorm(), layers.ReLU(), layers.Dense(4)]
-    model = draw_weights(chain(layers.Flatten(), *hidden))
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
-
-
-def test_the_last_layer_takes_up_a_norm_behind_it(double):
-    model = draw_weights(chain(layers.Flatten(), layers.Dense(4), BatchNorm()))
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
-
-
-@pytest.mark.parametrize("kind", CARRIERS)
-def test_two_norms_in_a_row_are_both_taken_up(double, kind):
-    model = draw_weights(chain(CARRIERS[kind](False), BatchNorm(), BatchNorm(), *end()))
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
+    assert_folded(chain(layers.Flatten(), *hidden))
+    assert_folded(chain(layers.Flatten(), layers.Dense(4), BatchNorm()))
 
 
 def test_kernels_by_hand():
@@ -197,7 +178,7 @@ def branching(first, second):
     for layer in second:
         x = layer(x)
     x = layers.Add()([before, x])
-    return draw_weights(keras.Model(picture, layers.Dense(4)(layers.Flatten()(layers.ReLU()(x)))))
+    return keras.Model(picture, layers.Dense(4)(layers.Flatten()(layers.ReLU()(x))))
 
 
 def a_norm_of_a_sum():
@@ -230,36 +211,30 @@ STAYING = {
 
 @pytest.mark.parametrize("place", STAYING)
 def test_a_norm_with_nothing_to_take_it_up_stays_where_it_is(double, place):
-    model = draw_weights(STAYING[place]())
-    canonical = canonise(model)
-    assert norms(canonical) == ["norm"] and difference(model, canonical) < 1e-12
+    model = STAYING[place]()
+    canonical = assert_folded(model, ["norm"])
     expected = model.get_layer("norm").get_weights()
     for given, kept in zip(expected, canonical.get_layer("norm").get_weights(), strict=True):
         np.testing.assert_array_equal(given, kept)
 
 
 def test_of_two_norms_behind_a_sum_both_stay(double):
-    model = draw_weights(chain(BatchNorm(name="one"), BatchNorm(name="two"), *end()))
-    canonical = canonise(model)
-    assert norms(canonical) == ["one", "two"] and difference(model, canonical) < 1e-12
+    assert_folded(chain(BatchNorm(name="one"), BatchNorm(name="two"), *end()), ["one", "two"])
 
 
 def test_a_norm_that_feeds_two_is_taken_up_and_one_behind_it_is_not(double):
     def first(x):
         return BatchNorm(name="first")(layers.Conv2D(3, 1)(x))
 
-    model = branching(first, [BatchNorm(name="second"), layers.ReLU()])
-    canonical = canonise(model)
-    assert norms(canonical) == ["second"] and difference(model, canonical) < 1e-12
+    assert_folded(branching(first, [BatchNorm(name="second"), layers.ReLU()]), ["second"])
 
 
 def test_both_of_two_norms_on_one_layer_stay(double):
     picture = keras.Input((SIZE, SIZE, 3))
     sums = layers.Conv2D(3, 1)(picture)
     joint = layers.Concatenate()([BatchNorm(name="one")(sums), BatchNorm(name="two")(sums)])
-    model = draw_weights(keras.Model(picture, layers.Dense(4)(layers.Flatten()(joint))))
-    canonical = canonise(model)
-    assert sorted(norms(canonical)) == ["one", "two"] and difference(model, canonical) < 1e-12
+    model = keras.Model(picture, layers.Dense(4)(layers.Flatten()(joint)))
+    assert_folded(model, ["one", "two"])
 
 
 def change_nothing(norm):
@@ -353,9 +328,7 @@ def with_operations():
 
 
 def test_operations_that_are_no_layers_are_copied(double):
-    model = with_operations()
-    canonical = canonise(model)
-    assert norms(canonical) == [] and difference(model, canonical) < 1e-12
+    assert_folded(with_operations())
 
 
 @pytest.mark.parametrize("make", [detector, with_operations])

@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
-from small import SIZE, draw_weights, floats, logits
 
-import xaifake
-from xaifake.explainers.graph import nodes
+from small import SIZE, draw_weights, floats, logits, run_explain
+from xaifake.detector.graph import nodes
 from xaifake.explainers.lrp import AlphaBeta, Epsilon, Gamma, canonise
 from xaifake.explainers.lrp.network import Network, steps
 
@@ -127,10 +126,8 @@ class Parts:
         return x
 
     def conv(self, x, filters=None, size=3, padding="same", **settings):
-        filters = filters or x.shape[-1]
-        return layers.Conv2D(
-            filters, size, padding=_fit(x, size, padding), use_bias=self.biased, **settings
-        )(x)
+        settings |= {"padding": _fit(x, size, padding), "use_bias": self.biased}
+        return layers.Conv2D(filters or x.shape[-1], size, **settings)(x)
 
     def block(self, x, kind, *options):
         make = {
@@ -143,10 +140,8 @@ class Parts:
             "sum of three": lambda x: self.sum(x, self.conv(x), self.conv(x, size=1)),
             "twice": lambda x: self.sum(x, x),
             "concatenate": lambda x: layers.Concatenate()([x, self.conv(x, 3)]),
-            "max": lambda x, *options: self.pool(layers.MaxPooling2D, x, *options),
-            "average": lambda x, *options: self.pool(
-                layers.AveragePooling2D, self.summand(x), *options
-            ),
+            "max": self.max,
+            "average": self.average,
             "pad": lambda x: layers.ZeroPadding2D(((1, 0), (0, 2)))(x),
             "crop": lambda x: layers.Cropping2D(((0, 1), (0, 0)))(x) if x.shape[1] > 1 else x,
             "norm": lambda x: layers.BatchNormalization()(x),
@@ -162,23 +157,12 @@ class Parts:
         return self.conv(x, 2 * groups, 3, padding, groups=groups)
 
     def depthwise(self, x, times, stride, padding):
-        return layers.DepthwiseConv2D(
-            3,
-            strides=stride,
-            padding=_fit(x, 3, padding),
-            depth_multiplier=times,
-            use_bias=self.biased,
-        )(x)
+        settings = {"padding": _fit(x, 3, padding), "use_bias": self.biased}
+        return layers.DepthwiseConv2D(3, stride, depth_multiplier=times, **settings)(x)
 
     def separable(self, x, times, stride, padding):
-        return layers.SeparableConv2D(
-            4,
-            3,
-            strides=stride,
-            padding=_fit(x, 3, padding),
-            depth_multiplier=times,
-            use_bias=self.biased,
-        )(x)
+        settings = {"padding": _fit(x, 3, padding), "use_bias": self.biased}
+        return layers.SeparableConv2D(4, 3, stride, depth_multiplier=times, **settings)(x)
 
     def residual(self, x, how, with_relu):
         inner = layers.ReLU()(self.conv(x)) if with_relu else x
@@ -188,8 +172,12 @@ class Parts:
     def sum(self, *parts):
         return layers.Add()([self.summand(part) for part in parts])
 
-    def pool(self, kind, x, size, padding):
-        return kind(size, padding=_fit(x, size, padding))(x)
+    def max(self, x, size, padding):
+        return layers.MaxPooling2D(size, padding=_fit(x, size, padding))(x)
+
+    def average(self, x, size, padding):
+        pool = layers.AveragePooling2D(size, padding=_fit(x, size, padding))
+        return pool(self.summand(x))
 
 
 def _fit(x, size, padding):
@@ -197,7 +185,7 @@ def _fit(x, size, padding):
 
 
 def explained(model, images, method, **options):
-    return xaifake.explain(model, images, method, return_report=True, progress=False, **options)
+    return run_explain(model, images, method, return_report=True, progress=False, **options)
 
 
 def largest(model, images):
@@ -241,21 +229,15 @@ def test_what_counts_as_never_negative_is_never_negative(network):
             assert not step.signed
 
 
-RULES = [
-    ("lrp.z", {}),
+PLAIN = ("z", "gamma", "alpha_2_beta_1_IB", "z_plus", "z_plus_fast", "w_square", "flat")
+PLAIN += ("sequential_preset_a",)
+RULES = [(f"lrp.{name}", {}) for name in PLAIN] + [
     ("lrp.epsilon", {"epsilon": 0.25}),
     ("lrp.epsilon", {"epsilon": 0.25, "bias": False}),
-    ("lrp.gamma", {}),
     ("lrp.gamma", {"gamma": 2, "bias": False, "input_layer_rule": "Bounded"}),
     ("lrp.alpha_beta", {"alpha": 3}),
     ("lrp.alpha_2_beta_1", {"input_layer_rule": "WSquare"}),
-    ("lrp.alpha_2_beta_1_IB", {}),
     ("lrp.alpha_1_beta_0", {"input_layer_rule": (-1, 1)}),
-    ("lrp.z_plus", {}),
-    ("lrp.z_plus_fast", {}),
-    ("lrp.w_square", {}),
-    ("lrp.flat", {}),
-    ("lrp.sequential_preset_a", {}),
     ("lrp.sequential_preset_b_flat", {"epsilon": 0.5}),
     ("lrp", {"rule": [("*Conv2D", AlphaBeta(2)), ("Dense", Gamma(1)), ("*", Epsilon(0.1))]}),
 ]

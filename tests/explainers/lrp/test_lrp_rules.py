@@ -10,9 +10,8 @@ import matrices
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import chain, draw_weights, floats, logits
 
-import xaifake
+from small import chain, draw_weights, floats, logits, run_explain
 from xaifake.errors import UserError
 from xaifake.explainers.lrp import (
     RULES,
@@ -30,46 +29,33 @@ from xaifake.explainers.lrp.linear import linear_layer
 layers = keras.layers
 MAPS = (5, 6, 4)
 
+CONV, DEPTHWISE = layers.Conv2D, layers.DepthwiseConv2D
+SEPARABLE, SAME = layers.SeparableConv2D, {"padding": "same"}
 LAYERS = {
     "dense": (partial(layers.Dense, 5), (9,)),
     "dense on maps": (partial(layers.Dense, 3), MAPS),
-    "conv": (partial(layers.Conv2D, 5, 3, padding="same"), MAPS),
-    "conv valid": (partial(layers.Conv2D, 5, (2, 3)), MAPS),
-    "conv of even size": (partial(layers.Conv2D, 3, (4, 2), padding="same"), MAPS),
-    "conv stride 2": (partial(layers.Conv2D, 5, 3, strides=2, padding="same"), MAPS),
-    "conv stride 2 valid": (partial(layers.Conv2D, 5, 3, strides=2), MAPS),
-    "conv strides 1 and 3": (partial(layers.Conv2D, 3, 2, strides=(1, 3), padding="same"), MAPS),
-    "conv 1x1": (partial(layers.Conv2D, 5, 1), MAPS),
-    "conv 1x1 stride 2": (partial(layers.Conv2D, 5, 1, strides=2, padding="same"), MAPS),
-    "conv dilated": (partial(layers.Conv2D, 5, 3, dilation_rate=2, padding="same"), MAPS),
-    "conv dilated valid": (partial(layers.Conv2D, 5, 2, dilation_rate=(3, 2)), MAPS),
-    "conv in groups": (partial(layers.Conv2D, 6, 3, groups=2, padding="same"), MAPS),
-    "conv 1x1 in groups": (partial(layers.Conv2D, 8, 1, groups=4), MAPS),
-    "depthwise": (partial(layers.DepthwiseConv2D, 3, padding="same"), MAPS),
-    "depthwise times 2": (partial(layers.DepthwiseConv2D, 3, depth_multiplier=2), MAPS),
-    "depthwise stride 2": (
-        partial(layers.DepthwiseConv2D, 3, strides=2, padding="same", depth_multiplier=2),
-        MAPS,
-    ),
-    "depthwise dilated": (
-        partial(layers.DepthwiseConv2D, 2, dilation_rate=2, padding="same"),
-        MAPS,
-    ),
-    "separable": (partial(layers.SeparableConv2D, 5, 3, padding="same"), MAPS),
-    "separable valid": (partial(layers.SeparableConv2D, 5, (2, 3)), MAPS),
-    "separable stride 2": (partial(layers.SeparableConv2D, 5, 3, strides=2, padding="same"), MAPS),
-    "separable dilated": (
-        partial(layers.SeparableConv2D, 5, 2, dilation_rate=2, padding="same"),
-        MAPS,
-    ),
-    "separable times 2": (
-        partial(layers.SeparableConv2D, 5, 3, padding="same", depth_multiplier=2),
-        MAPS,
-    ),
-    "separable times 2 stride 2": (
-        partial(layers.SeparableConv2D, 5, 3, strides=2, depth_multiplier=2),
-        MAPS,
-    ),
+    "conv": (partial(CONV, 5, 3, **SAME), MAPS),
+    "conv valid": (partial(CONV, 5, (2, 3)), MAPS),
+    "conv of even size": (partial(CONV, 3, (4, 2), **SAME), MAPS),
+    "conv stride 2": (partial(CONV, 5, 3, strides=2, **SAME), MAPS),
+    "conv stride 2 valid": (partial(CONV, 5, 3, strides=2), MAPS),
+    "conv strides 1 and 3": (partial(CONV, 3, 2, strides=(1, 3), **SAME), MAPS),
+    "conv 1x1": (partial(CONV, 5, 1), MAPS),
+    "conv 1x1 stride 2": (partial(CONV, 5, 1, strides=2, **SAME), MAPS),
+    "conv dilated": (partial(CONV, 5, 3, dilation_rate=2, **SAME), MAPS),
+    "conv dilated valid": (partial(CONV, 5, 2, dilation_rate=(3, 2)), MAPS),
+    "conv in groups": (partial(CONV, 6, 3, groups=2, **SAME), MAPS),
+    "conv 1x1 in groups": (partial(CONV, 8, 1, groups=4), MAPS),
+    "depthwise": (partial(DEPTHWISE, 3, **SAME), MAPS),
+    "depthwise times 2": (partial(DEPTHWISE, 3, depth_multiplier=2), MAPS),
+    "depthwise stride 2": (partial(DEPTHWISE, 3, strides=2, depth_multiplier=2, **SAME), MAPS),
+    "depthwise dilated": (partial(DEPTHWISE, 2, dilation_rate=2, **SAME), MAPS),
+    "separable": (partial(SEPARABLE, 5, 3, **SAME), MAPS),
+    "separable valid": (partial(SEPARABLE, 5, (2, 3)), MAPS),
+    "separable stride 2": (partial(SEPARABLE, 5, 3, strides=2, **SAME), MAPS),
+    "separable dilated": (partial(SEPARABLE, 5, 2, dilation_rate=2, **SAME), MAPS),
+    "separable times 2": (partial(SEPARABLE, 5, 3, depth_multiplier=2, **SAME), MAPS),
+    "separable times 2 stride 2": (partial(SEPARABLE, 5, 3, strides=2, depth_multiplier=2), MAPS),
 }
 # Of so many channels that no output lacks a part.
 WIDE = {
@@ -82,22 +68,22 @@ NORMS = {
     "norm without gamma": (partial(layers.BatchNormalization, scale=False), MAPS),
     "norm of a row": (layers.BatchNormalization, (7,)),
 }
+
+
+def alpha_beta(alpha, beta, **options):
+    return partial(matrices.alpha_beta, alpha=alpha, beta=beta, **options)
+
+
 RULES_AND_FORMULAS = {
     "Z": (RULES["Z"], matrices.z),
     "Epsilon": (Epsilon(0.3), partial(matrices.z, epsilon=0.3)),
-    "Epsilon, no bias": (
-        Epsilon(0.3, bias=False),
-        partial(matrices.z, epsilon=0.3, bias=False),
-    ),
+    "Epsilon, no bias": (Epsilon(0.3, bias=False), partial(matrices.z, epsilon=0.3, bias=False)),
     "Gamma": (RULES["Gamma"], matrices.gamma),
     "Gamma 3, no bias": (Gamma(3, bias=False), partial(matrices.gamma, gamma=3, bias=False)),
-    "Alpha1Beta0": (RULES["Alpha1Beta0"], partial(matrices.alpha_beta, alpha=1, beta=0)),
-    "Alpha2Beta1": (RULES["Alpha2Beta1"], partial(matrices.alpha_beta, alpha=2, beta=1)),
-    "Alpha2Beta1IgnoreBias": (
-        RULES["Alpha2Beta1IgnoreBias"],
-        partial(matrices.alpha_beta, alpha=2, beta=1, bias=False),
-    ),
-    "AlphaBeta 3.5": (AlphaBeta(3.5), partial(matrices.alpha_beta, alpha=3.5, beta=2.5)),
+    "Alpha1Beta0": (RULES["Alpha1Beta0"], alpha_beta(1, 0)),
+    "Alpha2Beta1": (RULES["Alpha2Beta1"], alpha_beta(2, 1)),
+    "Alpha2Beta1IgnoreBias": (RULES["Alpha2Beta1IgnoreBias"], alpha_beta(2, 1, bias=False)),
+    "AlphaBeta 3.5": (AlphaBeta(3.5), alpha_beta(3.5, 2.5)),
     "ZPlus": (RULES["ZPlus"], matrices.z_plus),
     "ZPlusFast": (ZPlusFast(), matrices.z_plus_fast),
     "Bounded": (Bounded(-4, 5), partial(matrices.bounded, low=-4, high=5)),
@@ -178,7 +164,7 @@ def test_the_matrices_of_the_tests_give_what_keras_gives(kind):
 @every_rule
 @every_layer
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_a_rule_on_a_layer_is_its_formula_on_the_matrix(kind, name, bias):
+def test_a_rule_on_a_layer_is_its_formula_on_the_matrix_and_its_books_are_whole(kind, name, bias):
     this, formula = case(kind, bias), RULES_AND_FORMULAS[name][1]
     sums, part, spent = answer(kind, name, bias)
     x, relevance = rows(this.x), rows(this.relevance)
@@ -186,6 +172,11 @@ def test_a_rule_on_a_layer_is_its_formula_on_the_matrix(kind, name, bias):
     expected, of_bias = formula(this.matrix, x, relevance)
     assert_close(part, expected, 1e-10)
     assert_close(spent.get("bias", np.zeros((2, 1))).sum(-1), of_bias.sum(-1), 1e-10)
+    # What is not handed on is in the books.
+    total = part.sum(-1) + sum(value.sum(-1) for value in spent.values())
+    size = np.abs(part).sum(-1) + sum(np.abs(value).sum(-1) for value in spent.values())
+    assert (np.abs(total - relevance.sum(-1)) <= 1e-12 * size).all()
+    assert set(spent) <= {"bias", "stabiliser", "one_sided"}
 
 
 @every_rule
@@ -208,26 +199,12 @@ def test_only_the_flat_rule_makes_patterns(name):
 
 @every_rule
 @every_layer
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_what_is_not_handed_on_is_in_the_books(kind, name, bias):
-    _, part, spent = answer(kind, name, bias)
-    total = part.sum(-1) + sum(value.sum(-1) for value in spent.values())
-    size = np.abs(part).sum(-1) + sum(np.abs(value).sum(-1) for value in spent.values())
-    relevance = rows(case(kind, bias).relevance).sum(-1)
-    assert (np.abs(total - relevance) <= 1e-12 * size).all()
-    assert set(spent) <= {"bias", "stabiliser", "one_sided"}
-
-
-@every_rule
-@every_layer
 def test_inputs_that_are_never_negative_need_half_of_the_work(kind, name):
     this, rule = case(kind), RULES_AND_FORMULAS[name][0]
     x = np.maximum(this.x, 0)
-    sums, part, spent = divided(rule, this, x, signed=False)
-    for found, expected in zip((sums, part), divided(rule, this, x)):
-        assert_close(found, expected, 1e-10)
-    for key, expected in divided(rule, this, x)[2].items():
-        assert_close(spent[key], expected, 1e-10)
+    (*found, spent), (*expected, all_spent) = (divided(rule, this, x, s) for s in (False, True))
+    for one, other in zip([*found, *map(spent.get, all_spent)], [*expected, *all_spent.values()]):
+        assert_close(one, other, 1e-10)
 
 
 @pytest.mark.parametrize("name", ["Gamma", "Alpha2Beta1", "Bounded", "Flat"])
@@ -264,15 +241,9 @@ class OneByOne(AlphaBeta):
         return tf.add_n(parts), parts
 
     def backward(self, linear, weights, x, kept, relevance, signed):
-        shares = [
-            factor * x * linear.transpose(share, weights[which], x)
-            for which, factor, share in zip(
-                ("up", "down"),
-                (self.alpha, -self.beta),
-                [tf.math.divide_no_nan(relevance, total) for total in kept],
-            )
-        ]
-        return tf.add_n(shares), {}
+        up, down = (tf.math.divide_no_nan(relevance, total) for total in kept)
+        up = self.alpha * x * linear.transpose(up, weights["up"], x)
+        return up - self.beta * x * linear.transpose(down, weights["down"], x), {}
 
 
 @pytest.mark.parametrize("kind", WIDE)
@@ -363,7 +334,7 @@ def test_a_grouped_layer_shares_evenly_within_a_group_alone():
 
 def explained(model, images, rule, **options):
     composite = [("answer", "Alpha2Beta1"), ("*", rule)]
-    return xaifake.explain(model, images, "lrp", rule=composite, progress=False, **options)
+    return run_explain(model, images, "lrp", rule=composite, progress=False, **options)
 
 
 def last_relevance(model, values, sign=1):
@@ -493,7 +464,6 @@ def test_poolings_divide_by_shares_or_give_all_to_the_winner(kind):
     assert_close(rows(logits(keras.Model(model.inputs[0], layer.output), images)), values, 1e-6)
 
 
-NOWHERE = ((0, 0), (0, 0))
 ROUTES = {
     "zero padding": (
         layers.ZeroPadding2D(((1, 2), (0, 3))),
@@ -516,12 +486,10 @@ ROUTES = {
         lambda r: r.reshape(-1, 6, 6, 3),
     ),
     "flatten": (layers.Flatten(), rows, lambda r: r.reshape(-1, 6, 6, 3)),
-    "dropout": (layers.Dropout(0.5), lambda x: x, lambda r: r),
-    "spatial dropout": (layers.SpatialDropout2D(0.5), lambda x: x, lambda r: r),
-    "noise": (layers.GaussianNoise(1.0), lambda x: x, lambda r: r),
-    "identity": (layers.Identity(), lambda x: x, lambda r: r),
-    "linear": (layers.Activation("linear"), lambda x: x, lambda r: r),
 }
+SAME_PLACE = [layers.Dropout(0.5), layers.SpatialDropout2D(0.5), layers.GaussianNoise(1.0)]
+SAME_PLACE += [layers.Identity(), layers.Activation("linear")]
+ROUTES |= {layer.name: (layer, lambda x: x, lambda r: r) for layer in SAME_PLACE}
 
 
 @pytest.mark.parametrize("kind", ROUTES)
@@ -539,16 +507,14 @@ def test_what_zeros_around_the_picture_are_given_is_in_the_books():
     pad = layers.ZeroPadding2D(1, name="pad")
     model = draw_weights(chain(pad, layers.Flatten(), layers.Dense(1), size=6))
     images = floats(2, size=6)
-    relevance, report = xaifake.explain(
-        model, images, "lrp.flat", return_report=True, progress=False
-    )
+    relevance, report = run_explain(model, images, "lrp.flat", return_report=True, progress=False)
     logit = logits(model, images)[:, 0]
     assert_close(rows(relevance), np.tile(logit[:, None] / (8 * 8 * 3), 6 * 6 * 3), 1e-5)
     assert_close(report["one_sided"], logit * (8 * 8 - 6 * 6) / (8 * 8), 1e-5)
     books = relevance_by_layer(model, images, "lrp.flat").set_index("layer").loc["pad"]
     assert_close(books["one_sided"], report["one_sided"], 1e-5)
     # Where nothing is given for zeros, nothing is lost.
-    _, report = xaifake.explain(model, images, "lrp.z", return_report=True, progress=False)
+    _, report = run_explain(model, images, "lrp.z", return_report=True, progress=False)
     assert (report["one_sided"] == 0).all()
 
 
@@ -591,7 +557,7 @@ def test_an_activation_passes_relevance_on_and_is_in_the_sums(kind):
     assert_close(report["logit"], logits(model, images)[:, 0], 1e-5)
     # By the flat rule, closed units have relevance as well, and do not keep it.
     options = {"value_range": (-10, 10), "progress": False}
-    even = xaifake.explain(model, images, "lrp.flat", **options)
+    even = run_explain(model, images, "lrp.flat", **options)
     assert_close(even[:, 0, 0, 0] * even[0].size, logits(model, images)[:, 0], 1e-5)
     assert np.ptp(even[0]) == 0
 
@@ -707,10 +673,10 @@ def test_a_sum_that_must_and_must_not_change_its_sign_has_no_opposite():
     second = layers.Dense(1, name="second")(first)
     model = draw_weights(keras.Model(picture, layers.Add()([first, second])))
     images = floats(3, size=4)
-    _, report = xaifake.explain(model, images, "lrp.z", return_report=True, progress=False)
+    _, report = run_explain(model, images, "lrp.z", return_report=True, progress=False)
     assert_close(report["logit"], logits(model, images)[:, 0], 1e-5)
     with pytest.raises(UserError, match="explain 'fake'"):
-        xaifake.explain(model, images, "lrp.z", target="real", progress=False)
+        run_explain(model, images, "lrp.z", target="real", progress=False)
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
@@ -720,8 +686,8 @@ def test_a_sum_of_two_last_layers_has_its_opposite(activation):
     model = keras.Model(picture, layers.Dense(1)(x) + layers.Dense(1, use_bias=False)(x))
     draw_weights(model)
     images, options = floats(3, size=4), {"return_report": True, "progress": False}
-    fake, report = xaifake.explain(model, images, "lrp.z", **options)
-    real, opposite = xaifake.explain(model, images, "lrp.z", target="real", **options)
+    fake, report = run_explain(model, images, "lrp.z", **options)
+    real, opposite = run_explain(model, images, "lrp.z", target="real", **options)
     assert_close(report["logit"], logits(model, images)[:, 0], 1e-5)
     assert_close(opposite["logit"], -report["logit"], 1e-5)
     assert_close(real, -fake, 1e-5)

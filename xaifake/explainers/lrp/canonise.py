@@ -9,15 +9,16 @@ from collections import Counter
 import keras
 import numpy as np
 
+from xaifake.detector.graph import nodes, without_head
 from xaifake.errors import UserError
-from xaifake.explainers.graph import nodes, without_head
+from xaifake.explainers.question import as_network
 
 BatchNorm = keras.layers.BatchNormalization
 # In Keras a depthwise convolution is no Conv2D, but a transposed one is.
 FOLDABLE = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 
 
-def canonise(model):
+def canonise(detector):
     """Fold each batch norm into the linear layer before it.
 
     At inference a batch norm multiplies each channel by ``gamma / sqrt(variance + epsilon)`` and
@@ -27,8 +28,8 @@ def canonise(model):
 
     Parameters
     ----------
-    model : keras.Model
-        Functional or Sequential. It is left as it is.
+    detector : Detector or keras.Model
+        It is left as it is.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def canonise(model):
     UserError
         If the model cannot be followed, or a batch norm does not work on the last axis.
     """
-    folding = Folding(model)
+    folding = Folding(as_network(detector)[0])
     canonical = folding.build()
     for name, weights in folding.weights().items():
         canonical.get_layer(name).set_weights(weights)

@@ -7,11 +7,10 @@ that is right; and by its own books (`relevance_by_layer`).
 import inspect
 from collections import OrderedDict
 from fnmatch import fnmatchcase
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from xaifake.detector.forward import parts, remember
+from xaifake.detector.graph import kept
 from xaifake.errors import UserError
 from xaifake.explainers.lrp.canonise import Folding
 from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
@@ -26,7 +25,8 @@ from xaifake.explainers.lrp.rules import (
     WSquare,
     ZPlusFast,
 )
-from xaifake.explainers.question import RANGE, ask, batches
+from xaifake.explainers.question import ask, batches
+from xaifake.explainers.registry import register
 from xaifake.progress import progress_bar
 
 # iNNvestigate's names, and Gamma, which it has not.
@@ -44,7 +44,6 @@ RULES = {
     "Gamma": Gamma(),
 }
 KEPT_NETWORKS = 5  # of one model; with alpha-beta rules four times the size of its weights each
-_known = WeakKeyDictionary()
 
 
 def explain_lrp(
@@ -56,7 +55,7 @@ def explain_lrp(
     stabiliser=STABILISER,
     batch_size=32,
     progress=True,
-    bookkeeping=False,
+    conservation=False,
 ):
     """Hand the logit back through the network, by a rule for each layer (Bach et al. 2015).
 
@@ -90,14 +89,14 @@ def explain_lrp(
         Pictures at a time.
     progress : bool
         Show a progress bar if it takes more than some seconds.
-    bookkeeping : bool
-        Whether the report is to say where the relevance went.
+    conservation : bool
+        Whether the report is to say where the relevance went; compiling takes longer.
 
     Returns
     -------
     relevance : numpy.ndarray of float32, (N, H, W, C)
     report : dict of str to array
-        `logit` of the class asked for. With `bookkeeping` also `bias`, `stabiliser` and
+        `logit` of the class asked for. With `conservation` also `bias`, `stabiliser` and
         `one_sided`: logit = sum + bias + stabiliser + one_sided, up to rounding, which with
         cancelling parts is that of `size`, the map's sum without signs. `one_sided`, see
         `xaifake.explainers.lrp.rules`, is 0 except in alpha-beta rules for outputs with a part
@@ -116,7 +115,7 @@ def explain_lrp(
     starts = batches(len(question.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
         images = question.images[first : first + batch_size]
-        if bookkeeping:
+        if conservation:
             *answer, trace = network.explain_with_trace(images, question.index)
             books.append(trace)
         else:
@@ -124,7 +123,7 @@ def explain_lrp(
         answers.append(answer)
     relevance, logit = (np.concatenate(part) for part in zip(*answers))
     report = {"logit": logit}
-    if bookkeeping:
+    if conservation:
         totals = {key: np.concatenate([b[key].sum(0) for b in books]) for key in books[0]}
         report |= {key: totals[key] for key in (*SPENT, "one_sided_outputs")}
         report["size"] = np.abs(relevance).sum((1, 2, 3), dtype=float)
@@ -132,13 +131,13 @@ def explain_lrp(
 
 
 def relevance_by_layer(
-    model, images, method, target="fake", value_range=RANGE, batch_size=32, **options
+    detector, images, method, target="fake", value_range=None, batch_size=32, **options
 ):
     """Follow the relevance through the network.
 
     Parameters
     ----------
-    model, images, target, value_range
+    detector, images, target, value_range
         As in `xaifake.explain`.
     method : str
         One of LRP's.
@@ -157,7 +156,7 @@ def relevance_by_layer(
     """
     import pandas as pd  # maps need no tables
 
-    question, network = _question_and_network(model, images, method, target, value_range, options)
+    question, network = _prepare(detector, images, method, target, value_range, options)
     layers = [step.node for step in network.steps]
     tables = []
     for first in batches(len(question.images), batch_size):
@@ -173,12 +172,12 @@ def relevance_by_layer(
     return pd.concat(tables, ignore_index=True)
 
 
-def relevance_at(model, images, method, layers, target="fake", value_range=RANGE, **options):
+def relevance_at(detector, images, method, layers, target="fake", value_range=None, **options):
     """Draw the relevance where it stands on its way: maps of inner layers.
 
     Parameters
     ----------
-    model, images, target, value_range
+    detector, images, target, value_range
         As in `xaifake.explain`.
     method : str
         One of LRP's.
@@ -198,7 +197,7 @@ def relevance_at(model, images, method, layers, target="fake", value_range=RANGE
     UserError
         If the network has no such layer, or its outputs are no maps.
     """
-    question, network = _question_and_network(model, images, method, target, value_range, options)
+    question, network = _prepare(detector, images, method, target, value_range, options)
     known = {step.node.name for step in network.steps if len(step.node.output.shape) == 4}
     if unknown := [name for name in layers if name not in known | {"input"}]:
         raise UserError(
@@ -208,11 +207,11 @@ def relevance_at(model, images, method, layers, target="fake", value_range=RANGE
     return network.explain_at(question.images, question.index, layers)
 
 
-def _question_and_network(model, images, method, target, value_range, options):
+def _prepare(detector, images, method, target, value_range, options):
     """What is asked, and the network that answers by one of LRP's methods."""
     if method not in METHODS:
         raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
-    question = ask(model, images, target, value_range)
+    question = ask(detector, images, target, value_range)
     rule, settings = METHODS[method].split(options)
     known = [*METHODS[method].own, *list(inspect.signature(compile_network).parameters)[2:]]
     if unknown := [name for name in options if name not in known]:
@@ -244,9 +243,8 @@ def compile_network(
     if input_layer_rule is not None:
         composite = [("input", input_layer_rule), *composite]
     composite = [(which, _as_rule(rule, question.value_range)) for which, rule in composite]
-    known = _known.get(question.model)
-    if known is None or not known.fits(question.model):
-        known = _known[question.model] = _Known(question.model)
+    known = kept(question.model, "lrp", lambda: _Known(question.model))
+    known.update(question.model)
     return known.network(question.sign, composite, stabiliser)
 
 
@@ -255,28 +253,25 @@ class _Known:
 
     def __init__(self, model):
         check_layers(model)
-        self._has_parts = remember(parts(model))
-        folding = Folding(model)
-        self._gone = folding.gone
-        self._given = model.get_weights()
-        self._weights = folding.weights()
-        self._canonical = folding.build()
+        self._fold(Folding(model), model.get_weights())
+
+    def _fold(self, folding, given):
+        self._gone, self._given = folding.gone, given
+        self._weights, self._canonical = folding.weights(), folding.build()
         self._networks = OrderedDict()
 
-    def fits(self, model):
-        """Bring the weights up to date; return False if the model is built or folded otherwise."""
-        if not self._has_parts(parts(model)):
-            return False
+    def update(self, model):
+        """Bring the weights up to date; fold anew where they are to be folded otherwise."""
         given = model.get_weights()
         if all(map(np.array_equal, given, self._given)):
-            return True
+            return
         folding = Folding(model)
         if folding.gone != self._gone:
-            return False
+            self._fold(folding, given)
+            return
         self._given, self._weights = given, folding.weights()
         for (sign, *_), network in self._networks.items():
             network.load(steps(self._canonical, self._weights, sign))
-        return True
 
     def network(self, sign, composite, stabiliser):
         """Return a network with a rule for each layer, made anew if need be."""
@@ -415,3 +410,6 @@ METHODS = {
     "lrp.sequential_preset_b_flat": _preset(2, "Flat"),
     "lrp.sequential_preset_b_flat_until_idx": _preset(2, "Flat", until_layer_rule="Flat"),
 }
+
+for _name, _method in METHODS.items():
+    register(_name)(_method)

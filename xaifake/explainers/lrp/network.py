@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xaifake.detector.graph import RELUS, nodes
 from xaifake.errors import UserError
-from xaifake.explainers.graph import RELUS, nodes
 from xaifake.explainers.lrp.canonise import FOLDABLE
 from xaifake.explainers.lrp.linear import linear_layer
 from xaifake.explainers.lrp.rules import STABILISER, divide

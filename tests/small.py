@@ -26,6 +26,17 @@ def floats(count, size=SIZE, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
 
 
+def run_explain(detector, images, method, return_report=False, **options):
+    """Return plain relevance of `xaifake.explain`, and with it the report if asked for.
+
+    The report of LRP says where relevance went.
+    """
+    if return_report and method.startswith("lrp") and options.get("engine") != "innvestigate":
+        options["conservation"] = True
+    made = xaifake.explain(detector, images, method, **options)
+    return (np.asarray(made), made.report) if return_report else np.asarray(made)
+
+
 def draw_weights(model, seed=0):
     """Give a model random weights that no other library's generator has a hand in."""
     rng = np.random.default_rng(seed)

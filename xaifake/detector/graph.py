@@ -1,11 +1,11 @@
-"""What a Keras model is made of, and the same model without its sigmoid or softmax.
+"""What a Keras model is made of, and the same model flat and without its sigmoid or softmax.
 
-Every method that looks into a network starts here (chapters 04_activations to 07_gradients).
+Every method that looks into a network starts here (chapters 03_training to 07_gradients).
 """
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import keras
 
@@ -16,8 +16,77 @@ RELUS = ("relu", "relu6")
 # Layers at the end of a model that leave the logits what they are.
 _NEUTRAL = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Identity, keras.layers.Reshape)
 _SLOPED = (keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU)
-_without_head = WeakKeyDictionary()
-_functional = WeakKeyDictionary()
+# What may end in a sigmoid that cannot be seen.
+_OPAQUE = (keras.layers.Lambda, keras.layers.TFSMLayer, keras.Model)
+_kept = WeakKeyDictionary()
+
+
+def parts(model):
+    """Return what a graph takes from a model when it is traced; new values are not among it."""
+    return [
+        part
+        for layer in _all_layers(model)
+        for part in (layer, getattr(layer, "activation", None), *layer.variables)
+    ]
+
+
+def _all_layers(model):
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+
+
+def remember(made_of):
+    """Return a function that tells whether other parts are these, by identity; none is kept."""
+    references = [None if part is None else _reference(part) for part in made_of]
+
+    def fits(others):
+        return len(references) == len(others) and all(
+            other is None if before is None else other is not None and before() is other
+            for before, other in zip(references, others)
+        )
+
+    return fits
+
+
+def _reference(part):
+    """Return a function to a part; where it cannot be referred to weakly, it is kept."""
+    try:
+        return ref(part)
+    except TypeError:
+        return lambda: part
+
+
+def kept(model, key, make):
+    """Return what was made of a model before, or make it, as long as the model has the same parts.
+
+    Parameters
+    ----------
+    model : keras.Model
+        When it goes, what was made of it goes with it; so that must not refer to the model.
+    key : hashable
+        What it is called.
+    make : callable
+        Makes it. It is called again when layers, activations or variables were replaced; values
+        of variables that change are not noticed.
+
+    Returns
+    -------
+    object
+    """
+    now = parts(model)
+    known = _kept.get(model)
+    if known is None or not known[0](now):
+        known = _kept[model] = remember(now), {}
+    if key not in known[1]:
+        known[1][key] = make()
+    return known[1][key]
+
+
+def forget():
+    """Forget all that is `kept`."""
+    _kept.clear()
 
 
 @dataclass
@@ -89,7 +158,7 @@ def nodes(model):
     found = {}
     waiting = [model.outputs[0]]
     while waiting:
-        node = _node_behind(waiting.pop())
+        node = node_behind(waiting.pop())
         layer = node.layer
         if layer.name not in found:
             found[layer.name] = node
@@ -104,8 +173,8 @@ def nodes(model):
     return [found[layer.name] for layer in model.operations]
 
 
-def _node_behind(tensor):
-    """Return the layer that made a tensor, with its inputs."""
+def node_behind(tensor):
+    """Return the layer that made a tensor of a model, with its inputs, as a `Node`."""
     # A layer may serve several models; only the tensor tells which of its calls is this one's.
     layer, call, _ = tensor._keras_history
     first = isinstance(layer, keras.layers.InputLayer)
@@ -139,11 +208,12 @@ def as_functional(model):
         )
     if not grown and all(isinstance(x, keras.KerasTensor) for x in (model.input, model.output)):
         return model
-    known = _functional.get(model)
-    if known is None or known.outputs[0] is not model.outputs[0]:  # a Sequential may have grown
-        known = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        _functional[model] = known
-    return known
+    # A Sequential may have grown since; then its parts are others.
+    return kept(model, "functional", lambda: _functional(model))
+
+
+def _functional(model):
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def find_layer(model, name):
@@ -163,6 +233,60 @@ def find_layer(model, name):
     return found[name]
 
 
+def flatten(model):
+    """Return a model in whose graph the layers of the models that it holds stand themselves.
+
+    A network that was trained before, with a new end, is one layer and the end to Keras.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or Sequential.
+
+    Returns
+    -------
+    keras.Model
+        The same answers by the same layers; the model itself where it is flat already. Models of
+        their own class, whose layers cannot be followed, stay single layers.
+
+    Raises
+    ------
+    UserError
+        As in `as_functional`.
+    """
+    model = as_functional(model)
+    if not any(_has_graph(layer) for layer in model.operations):
+        return model
+
+    def make():
+        tensor = model.inputs[0]
+        return keras.Model(tensor, _inline(model, tensor), name=model.name)
+
+    return kept(model, "flat", make)
+
+
+def _has_graph(layer):
+    return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+
+
+def _inline(model, tensor):
+    """Return what a model's layers, and those of the models among them, make of an input."""
+    last, answers = node_behind(model.outputs[0]).layer, {}
+
+    def call(layer, *args, **options):
+        if _has_graph(layer):
+            answers[layer.name] = _inline(as_functional(layer), args[0])
+        else:
+            answers[layer.name] = layer(*args, **options)
+        return answers[layer.name]
+
+    # Without the model's loss and metrics, which a clone would have to rebuild. The clone itself
+    # begins anew at its input, so that the answers are taken on the way.
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    keras.models.clone_model(bare, tensor, clone_function=lambda layer: layer, call_function=call)
+    return answers[last.name]
+
+
 def without_head(model):
     """Return the model that ends in logits, with a sigmoid or softmax at its end taken off.
 
@@ -172,22 +296,26 @@ def without_head(model):
     Parameters
     ----------
     model : keras.Model
-        Functional or Sequential; ends in a sum or in a sigmoid or softmax of one.
+        Functional or Sequential, also of models; ends in a sum or in a sigmoid or softmax of one.
 
     Returns
     -------
     keras.Model
-        Shares the given model's layers, save a last one that holds the sigmoid itself.
+        As `flatten` makes it. Shares the given model's layers, save a last one that holds the
+        sigmoid itself.
 
     Raises
     ------
     UserError
-        If the model ends in another activation.
+        If the model ends in another activation, or in a layer that may hide one.
     """
-    model = as_functional(model)
-    last = _node_behind(model.outputs[0])
-    while last.inputs and last.activation == "linear" and _is_neutral(last.layer):
-        last = _node_behind(last.sources[0])
+    model = flatten(model)
+    last = _last(model)
+    if isinstance(last.layer, _OPAQUE):
+        raise UserError(
+            f"The model ends in {last.name!r}, a {type(last.layer).__name__}, which may hide a "
+            "sigmoid or softmax: end it in layers of Keras, such as Dense(1)."
+        )
     if last.activation == "linear":
         return model
     if last.activation not in HEADS:
@@ -195,13 +323,18 @@ def without_head(model):
             f"The model ends in {last.activation}, and an explanation starts from the sums before "
             "it: end the model in a layer without activation, or in a sigmoid or softmax."
         )
-    head, bare = _without_head.get(model, (None, None))
-    if head is not last.layer:  # another one, where the activation of the first was replaced
-        bare = _take_off(model, last)
-        _without_head[model] = last.layer, bare
+    bare = kept(model, "without head", lambda: _take_off(model, last))
     if last.layer_has_weights:
         bare.layers[-1].set_weights(last.layer.get_weights())
     return bare
+
+
+def _last(model):
+    """Return the last layer that changes the answer."""
+    last = node_behind(model.outputs[0])
+    while last.inputs and last.activation == "linear" and _is_neutral(last.layer):
+        last = node_behind(last.sources[0])
+    return last
 
 
 def _take_off(model, last):

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from small import METHODS, SIZE, chain, detector, draw_weights, floats, logits, pictures
 
 import xaifake
+from small import METHODS, SIZE, chain, detector, draw_weights, floats, logits, pictures
+from xaifake.detector.graph import as_functional, find_layer, flatten, nodes, without_head
 from xaifake.errors import UserError
-from xaifake.explainers.graph import as_functional, find_layer, nodes, without_head
 
 layers = keras.layers
 
@@ -83,6 +83,40 @@ def test_a_sequential_model_that_was_built_by_a_call_is_followed():
     model = keras.Sequential([layers.Flatten(name="flat"), layers.Dense(1, name="answer")])
     model(floats(1))
     assert list(inputs_by_name(model))[1:] == ["flat", "answer"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_models_in_a_model_are_looked_into(method, depth):
+    """A network that was trained before is one layer to Keras, and none to an explanation."""
+    plain, images = detector(activation="sigmoid"), floats(2)
+    model = detector(activation="sigmoid")
+    for _ in range(depth):
+        model = chain(layers.Identity(), model)
+    expected = xaifake.explain(plain, images, method, progress=False)
+    np.testing.assert_allclose(
+        xaifake.explain(model, images, method, progress=False), expected, rtol=1e-4, atol=1e-6
+    )
+    draw_weights(model, seed=3)  # the layers are the model's own
+    changed = xaifake.explain(model, images, method, progress=False)
+    draw_weights(plain, seed=3)
+    expected = xaifake.explain(plain, images, method, progress=False)
+    np.testing.assert_allclose(changed, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_with_branches_in_and_around_it_becomes_flat():
+    picture = keras.Input((SIZE, SIZE, 3))
+    a = layers.Conv2D(3, 1, name="a")(picture)
+    inner = keras.Model(picture, layers.Add(name="sum")([a, picture, a]), name="inner")
+    outer = keras.Input((SIZE, SIZE, 3))
+    once = inner(2 * outer)
+    both = layers.Concatenate(name="both")([once, outer])
+    model = keras.Model(outer, layers.Dense(1)(layers.Flatten()(both)))
+    flat = flatten(model)
+    assert {"a", "sum", "both"} < {node.name for node in nodes(flat)}
+    images = floats(3)
+    np.testing.assert_allclose(logits(flat, images), logits(model, images), rtol=1e-5)
+    assert flatten(flat) is flat and flatten(model) is flat
 
 
 def test_a_layer_is_found_by_name_and_the_nearest_suggested():
