@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +12,6 @@ from typer.testing import CliRunner
 from xaifake import explain
 from xaifake.cli import app
 from xaifake.data.dataset import load_faces, read_manifest
-from xaifake.detector.xception import predict_logits
-from xaifake.judge.maps import read_maps
 
 runner = CliRunner()
 
@@ -85,14 +84,16 @@ def test_maps_are_those_of_explain_and_a_second_run_keeps_them(
     before = piece.stat().st_mtime_ns
     assert "3 maps of gradient" in run(*arguments)
     assert piece.stat().st_mtime_ns == before
-    heatmaps, table = read_maps(folder / "maps")
+    table = pd.read_csv(folder / "maps" / "faces.csv")
+    with np.load(piece) as stored:
+        heatmaps = stored["heatmaps"]
     shipped = shipped_faces(2.0)
     rows = [0, round((len(shipped) - 1) / 2), len(shipped) - 1]
     model = shipped_detector(2.0)
     relevance = explain(model, shipped.images[rows], "gradient", progress=False)
     np.testing.assert_allclose(heatmaps, relevance.sum(-1), atol=1e-5 * np.abs(heatmaps).max())
     assert table.video.tolist() == shipped.table.video[rows].tolist()
-    np.testing.assert_allclose(table.logit, predict_logits(model, shipped.images[rows]), atol=1e-3)
+    np.testing.assert_allclose(table.logit, model.logits(shipped.images[rows]), atol=1e-3)
 
 
 def test_catalogue_tells_what_is_there_and_what_is_not(clips):
@@ -124,18 +125,38 @@ def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
     assert as_json("train", faces, "--out", folder / "run", *sizes, "--patch-epochs", 1)["log"]
 
 
+def test_a_detector_of_somebody_else_is_asked_and_scored(tmp_path, shipped_detector):
+    """It takes colours from 0 to 1 and ends in the probability of being real."""
+    ours, inputs = shipped_detector(1.3), keras.Input((128, 128, 3))
+    scaled = keras.layers.Rescaling(2.0, -1.0)(inputs)
+    theirs = keras.Model(inputs, keras.layers.Activation("sigmoid")(-ours.model(scaled)))
+    theirs.save(tmp_path / "theirs.keras")
+    own = ["--model", tmp_path / "theirs.keras", "--scale", 1.3, "--value-range", 0, 1]
+    out = ["--method", "gradient", "--count", 2, "--out", tmp_path / "maps"]
+    told = run("maps", *out, *own, code=2)
+    assert "AUC of 0.0" in told and "give fake=0" in told
+    run("maps", *out, *own, "--fake", 0)
+    table = pd.read_csv(tmp_path / "maps" / "faces.csv")
+    run("maps", *out[:4], "--out", tmp_path / "ours", "--scale", 1.3)
+    np.testing.assert_allclose(
+        table.logit, pd.read_csv(tmp_path / "ours" / "faces.csv").logit, atol=1e-3
+    )
+    assert "name two detectors" in run("maps", *out, *own, "--weights", "x", code=2)
+    assert "one --scale" in run("judge", "--out", "x", "--model", "x.keras", code=2)
+
+
 GOES_ON = {
     "xaifake.data.clips.make_clips": ["clips", "--out", "x"],
     "xaifake.data.extraction.extract_faces": ["extract", "{clips}", "--out", "x"],
     "xaifake.detector.training.train": ["train", "{faces}", "--out", "x"],
     "xaifake.judge.maps.write_maps": ["maps", "--method", "gradient", "--out", "x"],
-    "xaifake.show.report.explain_video": ["explain", "clip.mp4", "--out", "page.html"],
+    "xaifake.video.report.explain_video": ["explain", "clip.mp4", "--out", "page.html"],
     "xaifake.judge.verdict.judge": ["judge", "--out", "x"],
 }
 STARTS_ANEW = {
     "xaifake.data.dfd.read_catalogue": ["catalogue", "{clips}"],
-    "xaifake.detector.xception.build_xception": ["evaluate", "{faces}"],
-    "xaifake.show.overlay.write_overlay": ["explain", "clip.mp4", "--video", "x.mp4"],
+    "xaifake.detector.detector.build_xception": ["evaluate", "{faces}"],
+    "xaifake.video.overlay.write_overlay": ["explain", "clip.mp4", "--video", "x.mp4"],
 }
 
 
@@ -149,8 +170,8 @@ def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
         raise KeyboardInterrupt
 
     page = SimpleNamespace(write=lambda page: None, table=pd.DataFrame())
-    monkeypatch.setattr("xaifake.show.report.explain_video", lambda *_: page)
-    monkeypatch.setattr("xaifake.show.overlay.check_overlay", lambda *_: None)
+    monkeypatch.setattr("xaifake.video.report.explain_video", lambda *_: page)
+    monkeypatch.setattr("xaifake.video.overlay.check_overlay", lambda *_: None)
     monkeypatch.setattr(stopped, stop)
     arguments = (GOES_ON | STARTS_ANEW)[stopped]
     output = run(*[a.format(clips=clips, faces=faces) for a in arguments], code=130)
@@ -165,7 +186,7 @@ def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
         (["extract", "nowhere", "--out", "x"], "no folder"),
         (["train", "nowhere", "--out", "x"], "no manifest.parquet"),
         (["evaluate", "nowhere"], "no manifest.parquet"),
-        (["clips", "--out", "{clips}", "--size", "small"], "another set"),
+        (["clips", "--out", "{clips}", "--size", "small"], "size was tiny, is small"),
         (["evaluate", "{faces}", "--scale", "1.7"], "1.7"),
         (["extract", "{clips}", "--out", "x", "--scheduler", "nowhere"], "No Dask scheduler"),
         (["maps", "--method", "magic", "--out", "x"], "No method 'magic'"),

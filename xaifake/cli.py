@@ -44,6 +44,10 @@ Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; by default one a core.")]
 Scale = Annotated[float, typer.Option(help="Side of the square over the side of the face's box.")]
+Fold = Annotated[
+    int | None,
+    typer.Option(help="The fold that is left out of training and tested (clips of size 'folds')."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; all else goes to stderr.")
 ]
@@ -54,6 +58,29 @@ OwnFaces = Annotated[
 OwnWeights = Annotated[
     Path | None, typer.Option(help="A weights file of 'train'; by default the shipped one.")
 ]
+OwnModel = Annotated[
+    Path | None,
+    typer.Option("--model", help="A detector of your own that Keras saved, FILE.keras."),
+]
+ValueRange = Annotated[
+    tuple[float, float], typer.Option(help="What black and white are to that model.")
+]
+FakeClass = Annotated[
+    int, typer.Option("--fake", help="Which class means fake to that model, 0 or 1.")
+]
+
+
+def _detector(scale, weights, model, value_range, fake, faces, split="test"):
+    """Return the detector that is asked for: shipped, of `train`, or of somebody else."""
+    from xaifake.data import load_faces
+    from xaifake.detector import Detector
+
+    if model is None:
+        return Detector.pretrained(scale, weights)
+    if weights is not None:
+        raise UserError("--weights and --model name two detectors: give one of them.")
+    known = None if faces is None else load_faces(faces, split, scale)
+    return Detector.from_keras(model, value_range, fake, scale, faces=known)
 
 
 def _stopped(word):
@@ -94,6 +121,7 @@ class Size(StrEnum):
     small = "small"
     full = "full"
     leakage = "leakage"
+    folds = "folds"
 
 
 class Split(StrEnum):
@@ -140,7 +168,7 @@ def clips(
 @app.command()
 def catalogue(folder: Folder, as_json: AsJson = False):
     """List what a folder in DeepFakeDetection's layout holds, and what is missing from it."""
-    from xaifake.data import compare_with_dfd, read_catalogue
+    from xaifake.data import compare_with_dfd, read_catalogue, skipped_files
 
     with _told(as_json) as found:
         table = read_catalogue(folder)
@@ -150,11 +178,12 @@ def catalogue(folder: Folder, as_json: AsJson = False):
         masks, parents = int(table.mask_path.notna().sum()), int(table.parent.notna().sum())
         print(f"{people} people, {table.scene.nunique()} scenes")
         print(f"fakes with a mask: {masks:,}; with their real parent: {parents:,}")
-        for item in table.attrs["not_understood"]:
-            print(f"not understood: {item['path']} ({item['reason']})")
+        skipped = skipped_files(folder)
+        for path, reason in skipped.items():
+            print(f"not understood: {path} ({reason})")
         found |= {"videos": compared.to_dict("index"), "people": people}
         found |= {"scenes": table.scene.nunique(), "with_mask": masks, "with_parent": parents}
-        found |= {"not_understood": table.attrs["not_understood"]}
+        found["not_understood"] = [{"path": p, "reason": why} for p, why in skipped.items()]
 
 
 @app.command()
@@ -175,6 +204,9 @@ def extract(
     twins: Annotated[
         bool, typer.Option(help="Also cut each fake's real parent (embedded clips only).")
     ] = False,
+    size: Annotated[
+        int, typer.Option(help="Pixels of the squares' side, as a detector takes them.")
+    ] = 128,
     full_search: Annotated[
         bool, typer.Option(help="Search every frame whole, which takes longer.")
     ] = False,
@@ -190,24 +222,26 @@ def extract(
     as_json: AsJson = False,
 ):
     """Cut the faces out of the videos; may be stopped and started again."""
-    from xaifake.data import extract_faces, read_catalogue, sampling_rates
+    from xaifake.data import extract_faces, frames_per_video, read_catalogue, sampling_rates
+    from xaifake.data.dataset import read_statuses
 
     with _told(as_json) as found, _goes_on():
-        table = _split(read_catalogue(folder), split, seed)
-        rates = sampling_rates(table, frames_per_fake)
-        print(rates.to_string(index=False))
-        frames = dict(rates.attrs["frames_per_video"])
+        videos = read_catalogue(folder)
+        table = _split(videos, split, seed)
+        print(sampling_rates(table, frames_per_fake).to_string(index=False))
+        frames = frames_per_video(table, frames_per_fake)
         frames["real"] = frames_per_real or frames["real"]
         manifest = extract_faces(
-            table, out, scale, frames, twins, full_search=full_search, workers=workers,
+            table, out, scale, frames, twins, size, full_search=full_search, workers=workers,
             scheduler=scheduler,
         )  # fmt: skip
         print(f"The faces are in {out}")
         counts = manifest.groupby(["split", "label", "scale", "reason"]).size()
         found |= {"folder": out, "frames_per_video": frames}
-        found |= {"left_out": table.attrs.get("dropped", [])}
+        found |= {"left_out": videos.video[~videos.video.isin(table.video)].tolist()}
         found |= {"crops": _records(counts.rename("count").reset_index())}
-        found |= {"not_read": manifest.attrs["not_read"]}
+        failed = read_statuses(out).query("status != 'ok'").rename(columns={"status": "reason"})
+        found |= {"not_read": _records(failed[["video", "reason"]])}
 
 
 def _split(table, split, seed):
@@ -219,10 +253,10 @@ def _split(table, split, seed):
         return table
     if split is Split.video:
         return split_by_video(table, seed)
-    table = split_by_person(table, seed)
-    if table.attrs["dropped"]:
-        print(f"{len(table.attrs['dropped']):,} fakes mix people of two splits and are left out")
-    return table
+    kept = split_by_person(table, seed)
+    if len(kept) < len(table):
+        print(f"{len(table) - len(kept):,} fakes mix people of two splits and are left out")
+    return kept
 
 
 @app.command()
@@ -238,6 +272,18 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
     precision: Annotated[Precision, typer.Option(help="Arithmetic.")] = Precision.float32,
     seed: Seed = 0,
+    portraits: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of portraits to make self-blended fakes of; several allowed. The faces "
+            "need their twins then.",
+            show_default=False,
+        ),
+    ] = None,
+    portrait_share: Annotated[
+        float, typer.Option(help="Share of the training pairs that are portraits.")
+    ] = 0.5,
+    fold: Fold = None,
     as_json: AsJson = False,
 ):
     """Train Xception from scratch on extracted faces; may be stopped and started again."""
@@ -246,7 +292,8 @@ def train(
     with _told(as_json) as found, _goes_on():
         run(
             faces, out, scale, epochs, images_per_epoch, patch_epochs, validation_images,
-            batch_size, learning_rate, str(precision), seed,
+            batch_size, learning_rate, str(precision), seed, portraits=portraits or (),
+            portrait_share=portrait_share, fold=fold,
         )  # fmt: skip
         print(f"Weights, card and log are in {out}")
         found |= {"folder": str(out), **json.loads((out / "card.json").read_text("utf-8"))}
@@ -257,20 +304,23 @@ def evaluate(
     faces: Faces,
     scale: Scale = SCALE,
     split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
+    fold: Fold = None,
     weights: OwnWeights = None,
+    model: OwnModel = None,
+    value_range: ValueRange = (-1, 1),
+    fake: FakeClass = 1,
     out: Annotated[Path | None, typer.Option(help="Write the scores here as JSON.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ):
     """Score a detector per frame and per video, with intervals over people."""
     from xaifake.data import load_faces
-    from xaifake.data.folders import write_text
     from xaifake.detector import evaluate as score
-    from xaifake.detector import load_detector
+    from xaifake.runs import write_text
 
     with _told(as_json) as found:
-        model = load_detector(scale, weights)
-        scores = score(model, load_faces(faces, split, scale), seed, progress=True).scores
+        detector = _detector(scale, weights, model, value_range, fake, faces, split)
+        scores = score(detector, load_faces(faces, split, scale, fold), seed, progress=True).scores
         print(scores.to_string(index=False, float_format="{:.3f}".format))
         found["scores"] = _records(scores)
         if out is not None:
@@ -285,6 +335,9 @@ def maps(
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces.")] = "test",
     weights: OwnWeights = None,
+    model: OwnModel = None,
+    value_range: ValueRange = (-1, 1),
+    fake: FakeClass = 1,
     target: Annotated[Target, typer.Option(help="What the map is to speak for.")] = Target.fake,
     count: Annotated[
         int | None, typer.Option(help="So many faces, evenly spread; by default all.")
@@ -295,7 +348,8 @@ def maps(
     from xaifake.judge.maps import write_maps
 
     with _told(as_json) as found, _goes_on():
-        table = write_maps(out, method, scale, faces, split, weights, str(target), count)
+        detector = _detector(scale, weights, model, value_range, fake, faces, split)
+        table = write_maps(out, method, detector, faces, split, str(target), count)
         print(f"{len(table):,} maps of {method} and faces.csv are in {out}")
         found |= {"folder": str(out), "method": method, "maps": len(table)}
 
@@ -320,6 +374,9 @@ def explain(
     frames: Annotated[int, typer.Option(help="Frames to look at, spread over the time.")] = 32,
     scale: Scale = SCALE,
     weights: OwnWeights = None,
+    model: OwnModel = None,
+    value_range: ValueRange = (-1, 1),
+    fake: FakeClass = 1,
     faces: OwnFaces = None,
     parent: Annotated[
         Path | None,
@@ -335,9 +392,9 @@ def explain(
 ):
     """Judge every face in a video and explain the verdicts on one page, in plain words."""
     from xaifake.data.footage import readable
-    from xaifake.judge.examination import METHODS
-    from xaifake.show.overlay import check_overlay, write_overlay
-    from xaifake.show.report import check_page, explain_video
+    from xaifake.video.examination import METHODS
+    from xaifake.video.overlay import check_overlay, write_overlay
+    from xaifake.video.report import check_page, explain_video
 
     with _told(as_json) as found:
         page = check_page(out, video)
@@ -345,7 +402,8 @@ def explain(
         names = METHODS if methods is None else [name.strip() for name in methods.split(",")]
         keep = page.with_name(f"{page.name}.unfinished")
         with _goes_on():
-            report = explain_video(video, names, frames, scale, weights, faces, parent, keep)
+            detector = _detector(scale, weights, model, value_range, fake, faces)
+            report = explain_video(video, detector, names, frames, faces, parent, keep)
         report.write(page)
         print(report.table.to_string(index=False, float_format="{:.2f}".format))
         print(f"The page is {readable(page, longest=4096)}")
@@ -365,6 +423,9 @@ def judge(
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
     weights: OwnWeights = None,
+    model: OwnModel = None,
+    value_range: ValueRange = (-1, 1),
+    fake: FakeClass = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
 ):
@@ -373,7 +434,12 @@ def judge(
     from xaifake.judge.verdict import judged_settings
 
     with _told(as_json) as found, _goes_on():
-        tables = run(out, scale, faces, split, weights, seed)
+        if len(scale) > 1 and (weights or model):
+            raise UserError(
+                f"One detector for the scales {', '.join(map(str, scale))}: give one --scale."
+            )
+        how = weights, model, value_range, fake, faces, split
+        tables = run(out, [_detector(one, *how) for one in scale], faces, split, seed=seed)
         record = judged_settings(out)
         print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")
         found |= {"folder": str(out), "tables": list(tables), **record}

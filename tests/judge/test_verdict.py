@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import json
 import shutil
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,31 +16,26 @@ import tensorflow as tf
 import xaifake
 from xaifake.data import load_faces
 from xaifake.data.dataset import Faces
-from xaifake.detector import predict_logits
+from xaifake.detector import Detector, preprocess
 from xaifake.errors import UserError
+from xaifake.explainers.registry import METHODS
 from xaifake.judge import judge, judged, verdict
 from xaifake.judge.localisation import BASELINES, localise, mean_mask
 from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
 from xaifake.judge.sanity import randomisation_curve
-from xaifake.judge.verdict import TABLES, TWINLESS, Entry, judged_settings
+from xaifake.judge.verdict import TABLES, TWINLESS, Entry, Protocol, judged_settings
 from xaifake.scales import SCALE
 
 LIME = Entry("lime", options=(("num_samples", 10),), dear=True)
 CHEAP = (Entry("gradient"), Entry("lrp.epsilon"))
 NAMES = ["gradient", "lrp.epsilon", "lime"]
 # A run of `judge` in a minute: three methods, four faces, hardly a setting.
-SMALL = {
-    "SAMPLE": 4,
-    "FOUND": 6,
-    "DEAR_FACES": 2,
-    "SHUFFLED_FACES": 1,
-    "ENTRIES": (*CHEAP, LIME),
-    "MOVED": (CHEAP[0], LIME),
-    "FILLED": ("noise", "cause", "gradient"),
-    "SETTINGS": (Blur(1), rotation(20)),
-    "DEAR_SETTINGS": (Noise(5),),
-}
+PROTOCOL = Protocol(
+    found=6, sample=4, dear_faces=2, shuffled_faces=1, moved=("gradient", "lime"),
+    filled=("noise", "cause", "gradient"), settings=(Blur(1), rotation(20)),
+    dear_settings=(Noise(5),),
+)  # fmt: skip
 # Whatever takes long, all the rest is reading and adding up.
 MEASURED = [
     (Entry, "maps"), (verdict.faithfulness, "causal_maps"), (verdict.faithfulness, "best_order"),
@@ -68,8 +64,6 @@ def no_sweep(faces, ways, seed):
 
 
 def make_small(patch):
-    for name, value in SMALL.items():
-        patch.setattr(verdict, name, value)
     patch.setattr(verdict, "load_faces", few_faces)
     patch.setattr(verdict.planted, "sweep", no_sweep)
     short = functools.partial(randomisation_curve, steps=2)
@@ -77,23 +71,19 @@ def make_small(patch):
 
 
 @functools.cache
-def quick_detector(scale=2.0, weights=None):
+def quick_detector(scale=2.0):
     """Stand in for Xception: an untrained small network that finds half of the fakes."""
     model = small_network(seed=round(scale))
     faces = few_faces(scale=scale)
     kernel, bias = model.layers[-1].get_weights()
-    middle = np.median(predict_logits(model, faces.images[faces.labels == 1]))
+    middle = np.median(Detector(model).logits(faces.images[faces.labels == 1]))
     model.layers[-1].set_weights([kernel, bias - middle])
-    return model
+    return Detector(model, scale=scale)
 
 
-def make_quick(patch):
-    make_small(patch)
-    patch.setattr(verdict, "load_detector", quick_detector)
-
-
-def run(out, **how):
-    return judge(out, **{"scales": (2.0,), "progress": False} | how)
+def run(out, detectors=None, methods=(*CHEAP, LIME), protocol=PROTOCOL, **how):
+    detectors = quick_detector() if detectors is None else detectors
+    return judge(out, detectors, methods=methods, protocol=protocol, progress=False, **how)
 
 
 def assert_same(tables, others, but=()):
@@ -110,17 +100,18 @@ def pieces(out):
 
 @pytest.fixture
 def quick(monkeypatch):
-    make_quick(monkeypatch)
+    make_small(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory):
+def shipped(tmp_path_factory, detector):
     """The folder and tables of a run on the shipped detector."""
     out = tmp_path_factory.mktemp("shipped")
+    # LIME's stability is measured with the quick detector.
+    protocol = dataclasses.replace(PROTOCOL, moved=("gradient",))
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        patch.setattr(verdict, "MOVED", CHEAP[:1])  # LIME's are made with the quick detector
-        return out, run(out)
+        return out, run(out, detector, protocol=protocol)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +119,7 @@ def whole(tmp_path_factory):
     """The folder and tables of an undisturbed run on the quick detector."""
     out = tmp_path_factory.mktemp("quick")
     with pytest.MonkeyPatch.context() as patch:
-        make_quick(patch)
+        make_small(patch)
         return out, run(out)
 
 
@@ -160,8 +151,8 @@ def test_the_settings_are_written_too(shipped):
     assert (case["scale"], case["seed"], case["found"], case["sample"]) == (2.0, 0, 6, 4)
     stored = json.loads((out / "parts" / "2.0x" / "settings.json").read_text())
     assert stored == {"xaifake version": xaifake.__version__, **case}
-    lines = (out / "parts" / "2.0x" / "seconds.jsonl").read_text().splitlines()
-    seconds = sum(json.loads(line)["seconds"] for line in lines)
+    lines = (out / "parts" / "2.0x" / "made.jsonl").read_text().splitlines()
+    seconds = sum(json.loads(line).get("seconds", 0) for line in lines)
     assert settings["minutes"] == pytest.approx(seconds / 60, abs=0.05)
     assert settings["versions"]["numpy"] == np.__version__
 
@@ -207,7 +198,7 @@ def test_each_sampled_face_is_a_fake_that_is_found(shipped, detector):
     rows = shipped[1]["localisation"]
     found = faces_of(rows[rows.entry == "gradient"])
     assert (found.labels == 1).all()
-    assert (predict_logits(detector, found.images) > 0).all()
+    assert (detector.logits(found.images) > 0).all()
     sampled = rows[rows.sampled].groupby("entry", observed=True).size()
     assert sampled.to_dict() == dict.fromkeys([*NAMES, *BASELINES], 4)
     chosen = {
@@ -232,7 +223,7 @@ def test_sums_and_effects_are_those_of_their_faces(shipped, detector):
     rows = sums[sums.entry == "gradient"].reset_index(drop=True)
     faces = faces_of(rows)
     for column, images in {"logit": faces.images, "logit_twin": faces.twins}.items():
-        np.testing.assert_allclose(rows[column], predict_logits(detector, images), atol=1e-3)
+        np.testing.assert_allclose(rows[column], detector.logits(images), atol=1e-3)
     for column, images in {"sum": faces.images, "sum_twin": faces.twins}.items():
         relevance = xaifake.explain(detector, images, "gradient", progress=False)
         np.testing.assert_allclose(rows[column], relevance.sum((1, 2, 3)), rtol=1e-2, atol=1e-2)
@@ -292,17 +283,15 @@ def test_a_second_call_computes_nothing_anew(whole, quick, monkeypatch):
 def test_without_innvestigate_all_others_are_judged(whole, quick, monkeypatch, tmp_path, absent):
     out, tables = shutil.copytree(whole[0], tmp_path / "copy"), whole[1]
     theirs = (Entry("lrp.z", "innvestigate", dear=True), Entry("deconvnet", "innvestigate"))
-    monkeypatch.setattr(verdict, "ENTRIES", (*SMALL["ENTRIES"], *theirs))
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == absent else find(n))
     with pytest.warns(UserWarning) as told:
-        assert_same(run(out), tables)
+        assert_same(run(out, methods=(*CHEAP, LIME, *theirs)), tables)
     (warning,) = [w for w in told if "not judged" in str(w.message)]
     assert str(warning.message) == (
         f"Without {absent}, not installed here, these are not judged: lrp.z (iNNvestigate), "
         "deconvnet (iNNvestigate)."
     )
-    assert warning.filename == __file__
     assert "innvestigate" not in judged_settings(out)["versions"]
 
 
@@ -310,7 +299,7 @@ def test_versions_are_known_before_anything_is_computed(quick, monkeypatch, tmp_
     """TensorFlow may come with a package of another name, such as tensorflow-cpu."""
     asked = []
     monkeypatch.setattr(verdict, "version", lambda name: asked.append(name) or "1.0")
-    monkeypatch.setattr(verdict, "load_detector", stop)
+    monkeypatch.setattr(verdict, "load_faces", stop)
     with pytest.raises(Stopped):
         run(tmp_path)
     assert asked == ["lime"]
@@ -366,20 +355,18 @@ def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
     with pytest.raises(UserError, match="seed was 0, is 1.*another folder"):
         run(out, seed=1)
     more = Entry("lime", options=(("num_samples", 20),), dear=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(verdict, "ENTRIES", (*CHEAP, more))
-        with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
-            run(out)
-    monkeypatch.setattr(verdict, "load_detector", lambda *_: quick_detector(1.3))
+    with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
+        run(out, methods=(*CHEAP, more))
+    other = dataclasses.replace(quick_detector(1.3), scale=2.0)
     with pytest.raises(UserError, match="weights was"):
-        run(out)
+        run(out, other)
     assert pieces(out) == before
 
 
 def test_of_several_detectors_the_last_is_measured_in_all_ways(whole, quick, tmp_path):
     out = tmp_path / "both"
     shutil.copytree(whole[0], out)
-    tables = run(out, scales=(1.3, 2.0))
+    tables = run(out, [quick_detector(1.3), quick_detector(2.0)])
     both = {"localisation", "swaps", "agreement", "sums", "faithfulness", "regions"}
     for name, table in tables.items():
         scales = [1.3, 2.0] if name in both else [2.0]
@@ -423,13 +410,21 @@ def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tm
         judged("sums", tmp_path)
 
 
-def test_weights_of_one_detector_are_refused_for_two_scales(tmp_path):
+def test_two_detectors_of_one_scale_are_refused(tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(UserError, match=r"scales \[1.3, 2.0\]: give one scale"):
-        judge(out, scales=(1.3, 2.0), weights="mine.safetensors")
-    with pytest.raises(UserError, match="give one scale"):
-        judge(out, weights="mine.safetensors")
+    with pytest.raises(UserError, match=r"scales \[2.0, 2.0\].*a folder of its own"):
+        run(out, [quick_detector(), quick_detector()])
+    with pytest.raises(UserError, match="a Detector is asked for"):
+        run(out, [quick_detector().model])
     assert not out.exists()
+
+
+def test_without_detectors_the_shipped_ones_are_judged(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(verdict, "load_faces", lambda *how: asked.append(how) or stop())
+    with pytest.raises(Stopped):
+        judge(tmp_path, methods=CHEAP)
+    assert asked == [(None, None, 1.3)]
 
 
 def test_a_scale_may_be_a_whole_number():
@@ -437,20 +432,11 @@ def test_a_scale_may_be_a_whole_number():
     np.testing.assert_array_equal(mean_mask(2), mean_mask(2.0))
 
 
-def test_weights_are_passed_on_for_one_scale(tmp_path, quick, monkeypatch):
-    asked = []
-    monkeypatch.setattr(verdict, "load_detector", lambda *how: asked.append(how) or stop())
-    with pytest.raises(Stopped):
-        run(tmp_path, weights="mine.safetensors")
-    assert asked == [(2.0, "mine.safetensors")]
-
-
-def test_a_detector_that_finds_no_fake_is_refused(tmp_path, quick, monkeypatch):
+def test_a_detector_that_finds_no_fake_is_refused(tmp_path, quick):
     model = small_network()
     model.layers[-1].set_weights([np.zeros((64, 1)), -np.ones(1)])
-    monkeypatch.setattr(verdict, "load_detector", lambda *_: model)
     with pytest.raises(UserError, match="finds no fake"):
-        run(tmp_path)
+        run(tmp_path, Detector(model))
 
 
 def test_a_table_that_is_not_there_says_what_to_do(tmp_path):
@@ -479,10 +465,8 @@ def drawn(people, found, sample, seed=0):
     faces = Faces(images, labels, images[..., 0] > 0, None, table, 2.0)
     candidates = np.flatnonzero((labels == 1) & (images[:, 0, 0, 0] == 1))
     chosen = faces[np.sort(rng.permutation(candidates)[:sample])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verdict, "FOUND", found)
-        patch.setattr(verdict, "predict_logits", lambda model, images: images[:, 0, 0, 0] - 0.5)
-        rows = verdict._draw_found(None, faces, chosen, seed).table.number.tolist()
+    detector = SimpleNamespace(logits=lambda images: images[:, 0, 0, 0] - 0.5)
+    rows = verdict._draw_found(detector, faces, chosen, found, seed).table.number.tolist()
     return rows, candidates.tolist(), chosen.table.number.tolist()
 
 
@@ -522,24 +506,35 @@ def test_another_seed_draws_others():
     assert one != other
 
 
-def test_entries_have_names_of_their_own_and_methods_that_there_are():
-    names = [entry.name for entry in verdict.ENTRIES]
+def test_methods_have_names_of_their_own_and_there_are_all():
+    entries, protocol = verdict.default_methods(), Protocol()
+    names = [entry.name for entry in entries]
     assert len(set(names)) == len(names)
     assert not set(names) & {*BASELINES, "cause", "best"}
-    for entry in verdict.ENTRIES:
+    for entry in entries:
         assert entry.method in xaifake.methods(entry.engine)
         assert entry.name.startswith(entry.method)
-    assert set(verdict.MOVED) <= set(verdict.ENTRIES)
-    assert set(verdict.FILLED) <= {*names, *BASELINES, "cause", "best"}
-    assert {Entry("gradient"), Entry("gradient", absolute=True)} <= set(verdict.ENTRIES)
+    assert set(protocol.moved) <= set(names)
+    assert set(protocol.filled) <= {*names, *BASELINES, "cause", "best"}
+    assert {Entry("gradient"), Entry("gradient", absolute=True)} <= set(entries)
+
+
+def test_a_method_that_is_registered_is_judged(monkeypatch):
+    monkeypatch.setitem(METHODS, "mine", lambda question: question.images)
+    assert Entry("mine") in verdict.default_methods()
+    maps, columns = Entry("mine").maps(quick_detector(), few_faces().images[:2])
+    np.testing.assert_allclose(maps, preprocess(few_faces().images[:2]).sum(-1), atol=1e-6)
+    np.testing.assert_allclose(
+        columns["logit"], quick_detector().logits(few_faces().images[:2]), atol=1e-5
+    )
 
 
 def test_an_entry_sums_over_the_colours_sizes_if_absolute():
     model, images = quick_detector(), few_faces(scale=2.0).images[:2]
     relevance = xaifake.explain(model, images, "gradient", progress=False)
-    maps, report = Entry("gradient").maps(model, images)
+    maps, columns = Entry("gradient").maps(model, images)
     np.testing.assert_allclose(maps, relevance.sum(axis=-1), rtol=1e-6)
-    assert len(report) == 2 and {"logit", "sum"} <= set(report)
+    assert columns.keys() == {"logit", "sum"} and all(len(v) == 2 for v in columns.values())
     sizes, _ = Entry("gradient", absolute=True).maps(model, images)
     np.testing.assert_allclose(sizes, np.abs(relevance).sum(axis=-1), rtol=1e-6)
 

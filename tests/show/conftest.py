@@ -1,17 +1,13 @@
-"""The shipped detector, loaded once for all tests of what is shown."""
+"""Figures without a window, closed after each test."""
 
-import functools
-
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
-from xaifake.show import report
+matplotlib.use("agg")
 
 
-@pytest.fixture(scope="package")
-def load_once():
-    return functools.cache(report.load_detector)
-
-
-@pytest.fixture
-def loaded(load_once, monkeypatch):
-    monkeypatch.setattr(report, "load_detector", lambda scale, weights: load_once(scale, weights))
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")

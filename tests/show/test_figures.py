@@ -1,22 +1,10 @@
 """The figures show what they are given: right places, right numbers, right marks."""
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytest
 
 from xaifake.data.faces import Face
 from xaifake.show import figures
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):
@@ -65,29 +53,6 @@ def test_a_confusion_matrix_shows_counts_and_row_shares():
     assert texts(figure) == ["30\n75%", "10\n25%", "5\n25%", "15\n75%"]
 
 
-def test_the_legend_tells_the_area_under_the_curve():
-    labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
-    figure = figures.plot_roc({"toy": (labels, scores)})
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == ["guessing", "toy: area 0.75"]  # three of four pairs are in order
-
-
-def test_a_learning_curve_shows_every_epoch():
-    columns = [
-        "loss",
-        "val_loss",
-        "accuracy",
-        "val_accuracy",
-        "val_auc",
-        "val_auc_batch_statistics",
-    ]
-    log = pd.DataFrame({name: [0.7, 0.6, 0.5] for name in columns}).assign(images=[10, 20, 30])
-    figure = figures.plot_learning_curve(log)
-    lines = [line for axis in figure.axes for line in axis.lines if len(line.get_xdata())]
-    assert len(lines) == 6
-    assert all(list(line.get_xdata()) == [10, 20, 30] for line in lines)
-
-
 def test_intervals_stand_beside_their_names():
     table = pd.DataFrame({"v": [0.5, 0.7], "lo": [0.4, 0.6], "hi": [0.6, 0.9], "n": ["a", "b"]})
     figure = figures.plot_intervals(table, "v", "lo", "hi", "n", reference=0.5)
@@ -122,39 +87,6 @@ def test_curves_of_perturbations_start_at_the_picture_as_it_is():
         "rotation": {-10: 0.8, 0: 0.9},
         "scaling": {1: 0.9, 1.5: 0.7},
     }
-
-
-def test_the_sweep_of_lime_has_a_line_for_each_fill():
-    rows = [(fill, n, n / 400, 0.5) for fill in ("mean", "twin") for n in (100, 200) for _ in "ab"]
-    table = pd.DataFrame(rows, columns=["fill", "num_samples", "agreement", "r2"])
-    left, right = figures.plot_lime_sweep(table).axes
-    for axis, expected in ((left, [0.25, 0.5]), (right, [0.5, 0.5])):
-        lines = [line for line in axis.lines if len(line.get_xdata()) == 2]
-        assert len(lines) == 2
-        np.testing.assert_allclose([line.get_ydata() for line in lines], [expected] * 2)
-
-
-def test_paths_run_from_the_baseline_to_the_picture():
-    logits, slopes = np.array([[0.0, 1.0]]), np.array([[3.0, 2.0]])
-    left, right = figures.plot_paths(logits, slopes, ["one"]).axes
-    np.testing.assert_allclose(left.lines[0].get_data(), [[0.25, 0.75], [0, 1]])
-    np.testing.assert_allclose(right.lines[0].get_data(), [[0.25, 0.75], [3, 2]])
-
-
-def test_agreement_has_a_point_for_each_face_in_its_rules_row():
-    table = pd.DataFrame(
-        {
-            "method": ["lrp.z", "lrp.z", "lrp.flat", "lrp.flat"] * 2,
-            "scale": [1.3] * 4 + [2.0] * 4,
-            "correlation": [0.1, 0.2, 0.8, 0.9, -0.1, -0.2, 0.5, 0.6],
-        }
-    )
-    axis = figures.plot_agreement(table, ["lrp.flat", "lrp.z"]).axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["lrp.flat", "lrp.z"]
-    points = np.concatenate([dots.get_offsets() for dots in axis.collections])
-    assert sorted(x for x, y in points if round(y) == 0) == [0.5, 0.6, 0.8, 0.9]
-    assert sorted(x for x, y in points if round(y) == 1) == [-0.2, -0.1, 0.1, 0.2]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["1.3x", "2.0x"]
 
 
 def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part():

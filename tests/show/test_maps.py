@@ -1,10 +1,5 @@
 """Heatmaps, channels and outlines are drawn as they are: right places, right scales."""
 
-import matplotlib
-
-matplotlib.use("agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,13 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xaifake.show import figures, maps
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
 
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (12, 12, 3), dtype=np.uint8) for _ in range(3)]
@@ -43,17 +31,13 @@ def test_a_heatmap_is_the_sum_over_colours():
     np.testing.assert_array_equal(maps.heatmaps(relevance.tolist()), summed)
 
 
-def test_pictures_and_maps_stand_where_they_belong():
-    axes, _ = grid(maps.show_grid(ROWS), 2, 3)
+def test_pictures_and_maps_stand_where_they_belong_with_names_and_titles():
+    axes, _ = grid(maps.show_grid(ROWS, columns=["one", "two", "three"]), 2, 3)
     for line, items in zip(axes, ROWS.values(), strict=True):
         for axis, item in zip(line, items, strict=True):
             (image,) = axis.images
             np.testing.assert_array_equal(image.get_array(), item)
     assert {axis.images[0].get_cmap().name for axis in axes[1]} == {maps.COLOURS}
-
-
-def test_rows_have_names_and_columns_titles():
-    axes, _ = grid(maps.show_grid(ROWS, columns=["one", "two", "three"]), 2, 3)
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["face", "LIME"]
     assert not any(axis.get_ylabel() for axis in axes[:, 1:].flat)
     assert [axis.get_title() for axis in axes[0]] == ["one", "two", "three"]
@@ -135,13 +119,10 @@ def test_only_figures_with_maps_have_a_legend():
     assert low == -high < middle == 0
 
 
-def test_a_single_map_and_a_wider_grid():
+def test_a_single_map_and_a_wider_grid_are_shown_and_rows_of_different_lengths_are_not():
     narrow, wide = (maps.show_grid({"a": MAPS}, width=width) for width in (1, 2))
     assert np.allclose(wide.get_size_inches() - narrow.get_size_inches(), [3, 1])
     assert len(maps.show_grid({"a": MAPS[:1]}).axes) == 2
-
-
-def test_rows_of_different_lengths_are_refused():
     with pytest.raises(ValueError):
         maps.show_grid({"a": MAPS, "b": MAPS[:2]})
 
@@ -240,21 +221,14 @@ def outlined(labels):
 def test_lines_are_on_all_borders_and_nowhere_else(labels):
     drawn, large = outlined(labels)
     near = np.zeros_like(drawn)
-    for axis in (0, 1):
+    cuts = {0: (np.s_[:-1], np.s_[1:]), 1: (np.s_[:, :-1], np.s_[:, 1:])}
+    for axis, (one, other) in cuts.items():
         differs = np.diff(large, axis=axis) != 0
-        one, other = (
-            tuple(cut if number == axis else slice(None) for number in (0, 1))
-            for cut in (slice(None, -1), slice(1, None))
-        )
         assert (drawn[one] | drawn[other])[differs].all()
         near[one] |= differs
         near[other] |= differs
     assert not drawn[~near].any()
-
-
-def test_one_segment_has_no_border():
-    for label in (0, 7):
-        assert not outlined(np.full((5, 6), label))[0].any()
+    assert not any(outlined(np.full((5, 6), label))[0].any() for label in (0, 7))
 
 
 def test_between_the_lines_the_picture_is_untouched():

@@ -1,4 +1,8 @@
-"""Checkers for the coding exercises: they try the reader's function and say what is wrong."""
+"""Checkers for the coding exercises: they try the reader's function and say what is wrong.
+
+Each takes the function, prints a line if it is right, and raises `WrongAnswer` otherwise; the
+message says where and why.
+"""
 
 import numpy as np
 

@@ -8,16 +8,8 @@ from xaifake.exercises import WrongAnswer, call, expect
 def check_mass_accuracy(mass_accuracy):
     """Try ``mass_accuracy(heatmap, mask)``: the share of positive relevance inside the mask.
 
-    Parameters
-    ----------
-    mass_accuracy : callable
-        Takes float (H, W) and bool (H, W); returns a number from 0 to 1, and the mask's share of
-        the picture for a map without positive relevance, as a map that says nothing would get.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes float (H, W) and bool (H, W); returns a number from 0 to 1, and the mask's share of
+    the picture for a map without positive relevance, as a map that says nothing would get.
     """
     heatmap = np.array([[4.0, 1.0, -5.0], [2.0, 0.0, 3.0]])
     mask = np.array([[True, False, True], [True, False, False]])
@@ -45,16 +37,8 @@ def check_mass_accuracy(mass_accuracy):
 def check_pointing_game(pointing):
     """Try ``pointing(heatmap, mask)``: does the highest point lie in the mask?
 
-    Parameters
-    ----------
-    pointing : callable
-        Takes float (H, W) and bool (H, W); returns 1 or 0, and with several highest points the
-        share of them that lies inside.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes float (H, W) and bool (H, W); returns 1 or 0, and with several highest points the
+    share of them that lies inside.
     """
     mask = np.zeros((3, 4), bool)
     mask[0, 2:] = True
@@ -78,17 +62,9 @@ def check_pointing_game(pointing):
 def check_interval(interval):
     """Try ``interval(scores, people, seed)``, a bootstrap interval over people.
 
-    Parameters
-    ----------
-    interval : callable
-        Takes scores (N,), the person on each picture (N,) and a seed; returns the 2.5th and the
-        97.5th percentile of the mean over pictures, when people are drawn with replacement, each
-        with all of their pictures.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes scores (N,), the person on each picture (N,) and a seed; returns the 2.5th and the
+    97.5th percentile of the mean over pictures, when people are drawn with replacement, each
+    with all of their pictures.
     """
     people = np.repeat(np.arange(10), 20)
     # All of a person's pictures agree, and no two people do, so that no two seeds agree by chance.

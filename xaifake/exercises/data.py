@@ -8,15 +8,7 @@ from xaifake.exercises import call, expect
 def check_blend(blend):
     """Try ``blend(target, source, alpha)``, which puts a source into a target by a soft mask.
 
-    Parameters
-    ----------
-    blend : callable
-        Takes float (H, W, 3), float (H, W, 3) and float (H, W); returns float (H, W, 3).
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes float (H, W, 3), float (H, W, 3) and float (H, W); returns float (H, W, 3).
     """
     rng = np.random.default_rng(0)
     target, source = rng.uniform(0, 255, (2, 4, 6, 3))
@@ -36,16 +28,8 @@ def check_blend(blend):
 def check_square(square_around):
     """Try ``square_around(box, nose, scale)``, the square that is cut out around a face.
 
-    Parameters
-    ----------
-    square_around : callable
-        Takes (left, top, right, bottom), (x, y) and a factor; returns (x, y, side), the upper left
-        corner and the side, as numbers that need not be whole.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes (left, top, right, bottom), (x, y) and a factor; returns (x, y, side), the upper left
+    corner and the side, as numbers that need not be whole.
     """
     for box, nose, scale in (
         ((100, 80, 200, 180), (150, 140), 1.3),

@@ -8,15 +8,7 @@ from xaifake.exercises import WrongAnswer, call, expect
 def check_cross_entropy(cross_entropy):
     """Try ``cross_entropy(logits, labels)``, the mean binary cross-entropy.
 
-    Parameters
-    ----------
-    cross_entropy : callable
-        Takes float (N,) and labels (N,), 1 fake and 0 real; returns a number.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes float (N,) and labels (N,), 1 fake and 0 real; returns a number.
     """
     logits, labels = np.array([-2.0, 0.5, 3.0, -1.0]), np.array([0, 1, 1, 1])
     losses = np.logaddexp(0, logits) - labels * logits
@@ -44,16 +36,8 @@ def check_cross_entropy(cross_entropy):
 def check_auc(auc):
     """Try ``auc(scores, labels)``: how often a fake scores above a real face.
 
-    Parameters
-    ----------
-    auc : callable
-        Takes float (N,) and labels (N,), 1 fake and 0 real; returns a number from 0 to 1, in which
-        a tie counts one half.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes float (N,) and labels (N,), 1 fake and 0 real; returns a number from 0 to 1, in which
+    a tie counts one half.
     """
     scores, labels = np.array([3.0, 1.0, 2.0, 0.0, -1.0]), np.array([1, 1, 0, 0, 0])
     found = call(auc, scores, labels)

@@ -8,17 +8,9 @@ from xaifake.exercises import WrongAnswer, call, expect
 def check_proximity(proximity):
     """Try ``proximity(shown, width)``, the weight that LIME gives to a sample.
 
-    Parameters
-    ----------
-    proximity : callable
-        Takes 0/1 (samples, segments), 1 for a segment that is shown, and the kernel's width;
-        returns float (samples,), ``sqrt(exp(-d**2 / width**2))`` with d the cosine distance of the
-        row from a row of ones.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes 0/1 (samples, segments), 1 for a segment that is shown, and the kernel's width;
+    returns float (samples,), ``sqrt(exp(-d**2 / width**2))`` with d the cosine distance of the
+    row from a row of ones.
     """
     shown = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
     distance = 1 - np.sqrt(shown.mean(axis=1))
@@ -41,16 +33,8 @@ def check_proximity(proximity):
 def check_epsilon_rule(send_back):
     """Try ``send_back(below, w, relevance, epsilon)``, LRP's epsilon rule for a dense layer.
 
-    Parameters
-    ----------
-    send_back : callable
-        Takes activations (I,), weights (I, J), the relevance (J,) of the outputs and epsilon;
-        returns the relevance (I,) of the inputs. No bias.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes activations (I,), weights (I, J), the relevance (J,) of the outputs and epsilon;
+    returns the relevance (I,) of the inputs. No bias.
     """
     rng = np.random.default_rng(1)
     below, w, relevance = rng.normal(size=4), rng.normal(size=(4, 3)), rng.normal(size=3)
@@ -80,16 +64,8 @@ def check_epsilon_rule(send_back):
 def check_integrated_gradients(integrated_gradients):
     """Try ``integrated_gradients(gradient, picture, baseline, steps)``.
 
-    Parameters
-    ----------
-    integrated_gradients : callable
-        Takes a function that returns the gradient (D,) at a point (D,), two points (D,) and how
-        many steps there are; returns the attribution (D,).
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes a function that returns the gradient (D,) at a point (D,), two points (D,) and how
+    many steps there are; returns the attribution (D,).
     """
     picture, baseline = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.0, -1.0])
     slopes = np.array([2.0, -1.0, 0.5])

@@ -8,16 +8,8 @@ from xaifake.exercises import WrongAnswer, call, expect
 def check_share_of_true_alarms(share_of_true_alarms):
     """Try ``share_of_true_alarms(base_rate, recall, false_alarms)``.
 
-    Parameters
-    ----------
-    share_of_true_alarms : callable
-        Takes the share of fakes among all videos, the share of the fakes that are called fake, and
-        the share of the real videos that are; returns the share of fakes among those called fake.
-
-    Raises
-    ------
-    WrongAnswer
-        If it is not right; the message says where.
+    It takes the share of fakes among all videos, the share of the fakes that are called fake, and
+    the share of the real videos that are; returns the share of fakes among those called fake.
     """
     for base_rate, recall, false_alarms in ((0.5, 0.8, 0.2), (0.01, 0.9, 0.05), (0.3, 0.6, 0.1)):
         found = call(share_of_true_alarms, base_rate, recall, false_alarms)

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
             "localise",
             "mask_auc",
             "pointing_game",
+            "register_score",
             "relevance_mass_accuracy",
             "relevance_rank_accuracy",
         ],
@@ -26,6 +27,6 @@ __getattr__, __dir__, __all__ = attach(
         ],
         "sanity": ["randomisation_curve"],
         "stability": ["stability"],
-        "verdict": ["judge", "judged"],
+        "verdict": ["Protocol", "default_methods", "judge", "judged"],
     },
 )

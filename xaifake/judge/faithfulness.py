@@ -14,7 +14,6 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from xaifake.detector.xception import predictor
 from xaifake.errors import UserError
 from xaifake.explainers.lime import BLUR_SHARE
 from xaifake.judge.localisation import region_masks
@@ -59,13 +58,12 @@ class CausalMaps:
         return (self.removed + self.given) / 2
 
 
-def causal_maps(model, faces, cell=CELL, progress=True):
+def causal_maps(detector, faces, cell=CELL, progress=True):
     """Find by experiment where a detector's evidence lies.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with twins, in register.
     cell : int
@@ -88,7 +86,7 @@ def causal_maps(model, faces, cell=CELL, progress=True):
     changed = cell_sums(faces.masks, cell).reshape(len(faces), count) > 0
     removed, given = np.zeros((2, len(faces), count))
     ends = np.empty((2, len(faces)))
-    predict = predictor(model, 2 * (len(faces) + changed.sum()))
+    predict = detector.predictor(2 * (len(faces) + changed.sum()))
     bar = progress_bar(range(len(faces)), show=progress, delay=3, unit="face", desc="causal maps")
     for n in bar:
         where = (cells == np.flatnonzero(changed[n])[:, None, None])[..., None]
@@ -107,13 +105,12 @@ def causal_maps(model, faces, cell=CELL, progress=True):
     return CausalMaps(*ends, removed.reshape(shape), given.reshape(shape), changed.reshape(shape))
 
 
-def region_effects(model, faces):
+def region_effects(detector, faces):
     """Put back one region of the face at a time.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with twins and landmarks.
 
@@ -125,7 +122,7 @@ def region_effects(model, faces):
     """
     twins = _twins(faces)
     regions = region_masks(faces)
-    predict = predictor(model, (2 + len(regions)) * len(faces))
+    predict = detector.predictor((2 + len(regions)) * len(faces))
     fake, twin = (predict(images) for images in (faces.images, twins))
     columns = {"gap": fake - twin}
     for name, region in regions.items():
@@ -183,7 +180,7 @@ def order_cells(scores, seed=0):
     return np.lexsort((chance, -flat), axis=-1)
 
 
-def best_order(model, faces, maps, shares=SHARES, cell=CELL):
+def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     """Order cells by experiment, as well as a greedy search can.
 
     The cells for the first share are those with the largest effect; then every other cell is tried
@@ -191,8 +188,7 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with twins.
     maps : CausalMaps
@@ -207,7 +203,7 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
     """
     twins, orders = _twins(faces), order_cells(maps.effect)
     cells = cell_numbers(*faces.images.shape[1:3], cell)
-    predict = predictor(model, (len(shares) - 1) * (len(faces) + maps.changed.sum()))
+    predict = detector.predictor((len(shares) - 1) * (len(faces) + maps.changed.sum()))
     for n, order in enumerate(orders):
         for share in shares[:-1]:
             done = round(share * len(order))
@@ -225,13 +221,12 @@ def best_order(model, faces, maps, shares=SHARES, cell=CELL):
     return orders
 
 
-def put_back(model, faces, orders, shares=SHARES, cell=CELL, count=None):
+def put_back(detector, faces, orders, shares=SHARES, cell=CELL, count=None):
     """Put the twin's cells back in some order, and read the logit.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with twins.
     orders : numpy.ndarray of int, (N, G * G)
@@ -240,13 +235,13 @@ def put_back(model, faces, orders, shares=SHARES, cell=CELL, count=None):
         Shares of the picture that are put back.
     cell : int
     count : int, optional
-        How many pictures the model will be asked about in all, if this call is one of many.
+        How many pictures the detector will be asked about in all, if this call is one of many.
 
     Returns
     -------
     numpy.ndarray of float64, (N, len(shares))
     """
-    return _replace(model, faces.images, _twins(faces), orders, shares, cell, count)
+    return _replace(detector, faces.images, _twins(faces), orders, shares, cell, count)
 
 
 def fill(images, name):
@@ -275,13 +270,12 @@ def fill(images, name):
     raise UserError(f"No fill {name!r}: give {' or '.join(FILLS)}.")
 
 
-def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
+def deletion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Delete cells in some order, as is done where no twin is known (Petsiuk et al. 2018).
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     images : numpy.ndarray of uint8, (N, H, W, 3)
     orders : numpy.ndarray of int, (N, G * G)
         The most relevant cell first.
@@ -291,25 +285,25 @@ def deletion(model, images, orders, name, shares=FILL_SHARES, cell=CELL, count=N
         Shares of the picture that are deleted.
     cell : int
     count : int, optional
-        How many pictures the model will be asked about in all, if this call is one of many.
+        How many pictures the detector will be asked about in all, if this call is one of many.
 
     Returns
     -------
     numpy.ndarray of float64, (N, len(shares))
         Logits: a good map is said to make them fall fast.
     """
-    return _replace(model, images, fill(images, name), orders, shares, cell, count)
+    return _replace(detector, images, fill(images, name), orders, shares, cell, count)
 
 
-def insertion(model, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
+def insertion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Put cells of a picture into its filling; a good map is said to make the logit rise fast.
 
     Parameters and returns are those of `deletion`.
     """
-    return _replace(model, fill(images, name), images, orders, shares, cell, count)
+    return _replace(detector, fill(images, name), images, orders, shares, cell, count)
 
 
-def _replace(model, images, others, orders, shares, cell, count):
+def _replace(detector, images, others, orders, shares, cell, count):
     cells = cell_numbers(*images.shape[1:3], cell)
     if np.shape(orders) != (len(images), cells.max() + 1):
         raise UserError(
@@ -318,7 +312,7 @@ def _replace(model, images, others, orders, shares, cell, count):
         )
     ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
     logits = np.empty((len(images), len(shares)))
-    predict = predictor(model, len(images) * len(shares) if count is None else count)
+    predict = detector.predictor(len(images) * len(shares) if count is None else count)
     for k, share in enumerate(shares):
         replaced = ranks < round(share * orders.shape[1])
         logits[:, k] = predict(np.where(replaced[..., None], others, images))

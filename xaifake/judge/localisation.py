@@ -14,9 +14,10 @@ from scipy.stats import rankdata
 
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
+from xaifake.explainers.registry import make_register
 
 REGIONS = ("eyes", "nose", "mouth", "jaw", "outside")
-METRICS = ("mass", "rank", "pointing", "auc")
+SCORES = {}  # of maps against masks, by the names of their columns
 BASELINES = ("chance", "noise", "edges", "centred Gaussian", "mean mask")
 CENTRED_SIGMA = 1 / 6  # of the picture's side
 MEAN_MASKS = Path(__file__).parents[1] / "assets" / "judge" / "mean_masks.npz"
@@ -28,6 +29,28 @@ APART = {
     "left_half": ("right_half",),
     "right_half": ("left_half",),
 }
+_register = make_register(SCORES, "score")
+
+
+def register_score(name):
+    """Make a function a score of maps, which `localise` and `xaifake judge` take along.
+
+    Parameters
+    ----------
+    name : str
+        Of its column.
+
+    Returns
+    -------
+    callable
+        A decorator for a function of maps (N, H, W) and masks (N, H, W) that returns float (N,).
+
+    Raises
+    ------
+    UserError
+        If the package has a score of this name.
+    """
+    return _register(name)
 
 
 def region_masks(faces):
@@ -86,6 +109,7 @@ def _draw(faces, region):
     return np.stack([swaps.swap_mask(p.astype(np.float32), region, size=size) > 0 for p in points])
 
 
+@register_score("mass")
 def relevance_mass_accuracy(heatmaps, masks):
     """Return the share of the positive relevance that lies in a mask (Arras et al. 2022).
 
@@ -113,6 +137,7 @@ def relevance_mass_accuracy(heatmaps, masks):
     return (positive * masks).sum((1, 2)) / positive.sum((1, 2))
 
 
+@register_score("rank")
 def relevance_rank_accuracy(heatmaps, masks):
     """Return the share of the K most relevant pixels that lie in a mask of K pixels.
 
@@ -148,6 +173,7 @@ def _rank_accuracy(heatmap, mask):
     return ((above & mask).sum() + drawn * (ties & mask).sum()) / size
 
 
+@register_score("pointing")
 def pointing_game(heatmaps, masks):
     """Tell whether the most relevant pixel lies in a mask (Zhang et al. 2018, without tolerance).
 
@@ -172,6 +198,7 @@ def pointing_game(heatmaps, masks):
     return (largest & masks).sum((1, 2)) / largest.sum((1, 2))
 
 
+@register_score("auc")
 def mask_auc(heatmaps, masks):
     """Return the area under the ROC curve of telling a mask's pixels from the others by relevance.
 
@@ -298,16 +325,12 @@ def localise(heatmaps, faces):
     Returns
     -------
     pandas.DataFrame
-        One row a face: `mass`, `rank`, `pointing` and `auc` against the mask; `in_eyes`, `in_nose`,
+        One row a face: `SCORES` against the mask, such as `mass`, `rank`, `pointing` and `auc`;
+        `in_eyes`, `in_nose`,
         `in_mouth`, `in_jaw` and `in_outside`, the shares of the positive relevance in the regions;
         `on_eyes` ... `on_right_half`, those in the areas that a swap of each would replace.
     """
-    scores = {
-        "mass": relevance_mass_accuracy(heatmaps, faces.masks),
-        "rank": relevance_rank_accuracy(heatmaps, faces.masks),
-        "pointing": pointing_game(heatmaps, faces.masks),
-        "auc": mask_auc(heatmaps, faces.masks),
-    }
+    scores = {name: score(heatmaps, faces.masks) for name, score in SCORES.items()}
     for prefix, areas in (("in", region_masks(faces)), ("on", swap_areas(faces))):
         for name, masks in areas.items():
             scores[f"{prefix}_{name}"] = relevance_mass_accuracy(heatmaps, masks)
@@ -452,7 +475,7 @@ def against_best_baseline(table, score, seed=0, resamples=1000):
         Rows of `localise` with the columns entry (a method, or one of `BASELINES`), video, frame
         and target.
     score : str
-        One of `METRICS`.
+        One of `SCORES`.
     seed, resamples : int
         Of the bootstrap over people.
 

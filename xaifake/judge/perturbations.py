@@ -14,7 +14,6 @@ from skimage.transform import AffineTransform, warp
 
 from xaifake.detector.evaluation import score
 from xaifake.detector.intervals import interval_over_people
-from xaifake.detector.xception import predictor
 from xaifake.errors import UserError
 from xaifake.explainers.stored import GRIDS
 from xaifake.progress import progress_bar
@@ -257,13 +256,12 @@ def stored_curves():
     return pd.read_csv(GRIDS / "perturbations.csv")
 
 
-def perturbation_curve(model, faces, perturbations, seed=0, resamples=1000, progress=True):
+def perturbation_curve(detector, faces, perturbations, seed=0, resamples=1000, progress=True):
     """Measure how a detector's answers change with the strength of perturbations.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Real and fake faces of people the detector has not seen.
     perturbations : sequence of Perturbation
@@ -280,7 +278,7 @@ def perturbation_curve(model, faces, perturbations, seed=0, resamples=1000, prog
         `probability_fake` (the mean probability of fake that real and fake faces are given),
         `false_fake` (share of the real faces called fake) and `recall` (of the fakes).
     """
-    rows, predict = [], predictor(model, len(faces) * len(perturbations))
+    rows, predict = [], detector.predictor(len(faces) * len(perturbations))
     bar = progress_bar(perturbations, show=progress, delay=3, unit="perturbation")
     for perturbation in bar:
         logits = predict(perturbation.apply(faces.images))

@@ -4,6 +4,8 @@ A small chequered patch at a random place alone decides the label, so a method t
 this picture is 'fake' has one right answer. Nothing about faces, masks or swaps is needed.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -12,7 +14,8 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from xaifake.detector.xception import predictor, preprocess
+from xaifake.detector.detector import Detector
+from xaifake.detector.xception import preprocess
 from xaifake.errors import UserError
 from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
 
@@ -23,7 +26,7 @@ TRAINED_CONTRASTS = (8, 64)
 SQUARE = 2  # pixels of a square of the pattern
 BOX = 8  # pixels
 FOUND_IN = 0.1  # of the picture
-ASKED = 16  # pictures a size and contrast
+ASKED = 16  # pictures per size and contrast
 
 
 def plant(images, size, contrast, seed=0):
@@ -58,13 +61,11 @@ def plant(images, size, contrast, seed=0):
         )
     rng = np.random.default_rng(seed)
     top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
-    rows, columns = np.arange(height)[:, None], np.arange(width)
-    shape = (n, 1, 1)
-    down, right = rows - top.reshape(shape), columns - left.reshape(shape)
-    side = size.reshape(shape)
+    top, left, side, strength = (v.reshape(n, 1, 1) for v in (top, left, size, contrast))
+    down, right = np.arange(height)[:, None] - top, np.arange(width) - left
     masks = (down >= 0) & (down < side) & (right >= 0) & (right < side)
     sign = 1 - 2 * ((down // SQUARE + right // SQUARE) % 2)
-    added = images + (contrast.reshape(shape) * sign * masks)[..., None]
+    added = images + (strength * sign * masks)[..., None]
     return np.clip(np.rint(added), 0, 255).astype(np.uint8), masks
 
 
@@ -87,37 +88,29 @@ def small_network(size=128, seed=0):
     """
     seeds = iter(np.random.SeedSequence(seed).generate_state(11).tolist())
 
-    def start():
-        return keras.initializers.GlorotUniform(next(seeds))
+    def start(*names):
+        kinds = {f"{name}_initializer": next(seeds) for name in names}
+        return {key: keras.initializers.GlorotUniform(one) for key, one in kinds.items()}
 
-    inputs = keras.Input((size, size, 3))
-    x = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, kernel_initializer=start())(
-        inputs
-    )
-    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    def block(layer, x):
+        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(layer(x)))
+
+    inputs, shared = keras.Input((size, size, 3)), {"padding": "same", "use_bias": False}
+    x = block(layers.Conv2D(16, 3, strides=2, **shared, **start("kernel")), inputs)
     for number, filters in enumerate((32, 48, 64, 64)):
-        x = layers.SeparableConv2D(
-            filters, 3, padding="same", use_bias=False,
-            depthwise_initializer=start(), pointwise_initializer=start(),
-        )(x)  # fmt: skip
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        both = start("depthwise", "pointwise")
+        x = block(layers.SeparableConv2D(filters, 3, **shared, **both), x)
         if number < 3:
             x = layers.MaxPooling2D(2)(x)
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(1, kernel_initializer=start())(x))
+    return keras.Model(inputs, layers.Dense(1, **start("kernel"))(x))
 
 
 def split_people(faces):
-    """Split faces by person: the last quarter of the people, by name, is kept for the test.
+    """Split faces by person into those to train on and those to test on, two `Faces`.
 
-    Returns
-    -------
-    train, test : xaifake.data.dataset.Faces
-
-    Raises
-    ------
-    UserError
-        If there is only one person.
+    The last quarter of the people, by name, is kept for the test; a `UserError` if there is only
+    one person.
     """
     people = sorted(faces.table.target.unique())
     if len(people) < 2:
@@ -158,7 +151,7 @@ class PlantedBatches(keras.utils.PyDataset):
             rows = rng.choice(len(self.faces), self.batch_size)
             planted = np.arange(self.batch_size) < half
             labels = planted.astype(float)
-        images = _augment(self.faces.images[rows], rng)
+        images = _augment(self.faces.images[rows].astype(np.float32), rng)
         sizes = rng.integers(*TRAINED_SIZES, len(rows), endpoint=True)
         with_cue, _ = plant(images, sizes, rng.uniform(*TRAINED_CONTRASTS, len(rows)), rng)
         images = np.where(planted[:, None, None, None], with_cue, images)
@@ -166,17 +159,14 @@ class PlantedBatches(keras.utils.PyDataset):
 
 
 def _augment(images, rng):
-    images = images.astype(np.float32)
-    flipped = rng.random(len(images)) < 0.5
+    flipped, shape = rng.random(len(images)) < 0.5, (len(images), 1, 1, 1)
     images[flipped] = images[flipped, :, ::-1]
-    images = images * rng.uniform(0.8, 1.2, (len(images), 1, 1, 1)) + rng.uniform(
-        -20, 20, (len(images), 1, 1, 1)
-    )
+    images = images * rng.uniform(0.8, 1.2, shape) + rng.uniform(-20, 20, shape)
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
 def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, partly=False, seed=0):
-    """Train a network to find the planted cue.
+    """Train a network to find the planted cue; return the mean loss of each tenth of the steps.
 
     Parameters
     ----------
@@ -190,17 +180,11 @@ def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, pa
     partly : bool
         As in `PlantedBatches`.
     seed : int
-
-    Returns
-    -------
-    list of float
-        The loss, averaged over each tenth of the steps.
     """
     keras.utils.set_random_seed(seed)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    model.compile(
-        keras.optimizers.Adam(schedule), keras.losses.BinaryCrossentropy(from_logits=True)
-    )
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule), loss)
     edges = np.linspace(0, steps, min(10, steps) + 1).astype(int)
     losses = []
     for first, end in zip(edges[:-1], edges[1:], strict=True):
@@ -209,12 +193,12 @@ def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, pa
     return losses
 
 
-def detection(model, faces, size, contrast, seed=0):
+def detection(detector, faces, size, contrast, seed=0):
     """Tell how well a detector finds a cue of some size and contrast.
 
     Parameters
     ----------
-    model : keras.Model
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Of people it was not trained on.
     size, contrast, seed
@@ -229,15 +213,14 @@ def detection(model, faces, size, contrast, seed=0):
     logits : numpy.ndarray of float32, (N,)
         Of the planted pictures.
     """
-    predict = predictor(model, 2 * len(faces))
+    predict = detector.predictor(2 * len(faces))
     return _detection(predict, predict(faces.images), faces, size, contrast, seed)
 
 
 def _detection(predict, clean, faces, size, contrast, seed):
     """Do the same with a function to logits, and those of the pictures without the cue."""
     planted, masks = plant(faces.images, size, contrast, seed)
-    logits = predict(planted)
-    labels = np.repeat([1, 0], len(planted))
+    logits, labels = predict(planted), np.repeat([1, 0], len(planted))
     return roc_auc_score(labels, np.concatenate([logits, clean])), planted, masks, logits
 
 
@@ -255,8 +238,8 @@ def score_planted(heatmaps, masks):
     Returns
     -------
     pandas.DataFrame
-        One row a picture: `mass` of the map as it is; `pointing` of the averaged one; and `found`,
-        whether the middle of the cue is among the tenth of the averaged map with the most
+        One row per picture: `mass` of the map as it is; `pointing` of the averaged one; and
+        `found`, whether the middle of the cue is among the tenth of the averaged map with the most
         relevance. By chance a tenth are found; a coarse map is not punished for being coarse.
     """
     averaged = uniform_filter(np.asarray(heatmaps, float), (0, BOX, BOX))
@@ -281,7 +264,7 @@ def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
     ----------
     faces : xaifake.data.dataset.Faces
     ways : dict of str to callable
-        By name: from a model and pictures to heatmaps (N, H, W) and a report.
+        By name: from a detector and pictures to heatmaps (N, H, W) and a report.
     seed : int
     sizes, contrasts : sequence of float
     **training
@@ -300,24 +283,18 @@ def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
         model = small_network(faces.images.shape[1], seed)
         train_planted(model, train, partly=partly, seed=seed, **training)
         asked = test[test.labels == 1] if partly else test
-        cases = (
-            [(s, c) for s in sizes for c in contrasts]
-            if not partly
-            else [(sizes[len(sizes) // 2], contrasts[-1])]
-        )
-        predict = predictor(model, (1 + len(cases)) * len(asked))
+        one = [(sizes[len(sizes) // 2], contrasts[-1])]
+        cases = one if partly else list(itertools.product(sizes, contrasts))
+        detector = Detector(model)
+        predict = detector.predictor((1 + len(cases)) * len(asked))
         clean = predict(asked.images)
         for size, contrast in cases:
             auc, planted, masks, logits = _detection(predict, clean, asked, size, contrast, seed)
             rows = np.flatnonzero(logits > 0)[:ASKED]
-            if not len(rows):
-                continue
-            for name, way in ways.items():
-                scores = score_planted(way(model, planted[rows])[0], masks[rows])
-                parts.append(scores.assign(
-                    entry=name, size=size, contrast=contrast, detection=auc, partly=partly,
-                    share=masks[0].mean(),
-                ))  # fmt: skip
+            case = {"size": size, "contrast": contrast, "detection": auc, "partly": partly}
+            for name, way in ways.items() if len(rows) else ():
+                scores = score_planted(way(detector, planted[rows])[0], masks[rows])
+                parts.append(scores.assign(entry=name, **case, share=masks[0].mean()))
     if not parts:
         raise UserError(
             f"The trained network finds no cue of sizes {list(sizes)} and contrasts "

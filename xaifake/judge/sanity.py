@@ -5,6 +5,7 @@ randomisation test best of all (Binder et al. 2023).
 """
 
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 
 from xaifake.errors import UserError
+from xaifake.heatmaps import colour_limit
 from xaifake.judge.stability import compare
 
 ORDERS = ("top_down", "bottom_up")
@@ -20,10 +22,9 @@ STEPS = 6
 # picture, not the network: half of the variance of the ranks.
 FAILED = 0.5**0.5
 MOST = 0.75  # of the layers
-PERCENTILE = 99.5
 
 
-def randomised(model, order="top_down", steps=STEPS, seed=0):
+def randomised(detector, order="top_down", steps=STEPS, seed=0):
     """Take away what a network has learned, some layers at a time (Adebayo et al. 2018).
 
     Every layer's weights are shuffled within the layer, so that their sizes stay what they were;
@@ -31,8 +32,8 @@ def randomised(model, order="top_down", steps=STEPS, seed=0):
 
     Parameters
     ----------
-    model : keras.Model
-        Functional or Sequential; it is left as it is.
+    detector : Detector
+        It is left as it is.
     order : str
         "top_down" from the logit to the picture, "bottom_up" the other way.
     steps : int
@@ -47,7 +48,7 @@ def randomised(model, order="top_down", steps=STEPS, seed=0):
         From 1.
     shuffled : float
         Share of the layers with weights that are shuffled by now.
-    model : keras.Model
+    detector : Detector
         A copy, new in each step.
 
     Raises
@@ -55,10 +56,14 @@ def randomised(model, order="top_down", steps=STEPS, seed=0):
     UserError
         If the order is unknown, or the network has fewer layers with weights than steps.
     """
-    for step, share, weights in _shuffled(model, order, steps, seed):
-        copy = keras.models.clone_model(model)
-        copy.set_weights(weights)
+    for step, share, weights in _shuffled(detector.model, order, steps, seed):
+        copy = _copy(detector)
+        copy.model.set_weights(weights)
         yield step, share, copy
+
+
+def _copy(detector):
+    return replace(detector, model=keras.models.clone_model(detector.model), shipped=False)
 
 
 def _shuffled(model, order, steps, seed):
@@ -120,18 +125,17 @@ def map_similarity(one, other):
 
 def _seen(heatmap):
     """Return a map as grey levels from 0 to 1: the formula of SSIM is not made for signs."""
-    limit = np.percentile(np.abs(heatmap), PERCENTILE) or np.abs(heatmap).max()
-    return (np.clip(heatmap / limit, -1, 1) + 1) / 2
+    return (np.clip(heatmap / colour_limit(heatmap), -1, 1) + 1) / 2
 
 
-def randomisation_curve(model, explainer, images, original=None, steps=STEPS, seed=0):
+def randomisation_curve(detector, explainer, images, original=None, steps=STEPS, seed=0):
     """Follow a method's maps while the network loses what it has learned.
 
     Parameters
     ----------
-    model : keras.Model
+    detector : Detector
     explainer : callable
-        From a model and pictures to heatmaps (N, H, W).
+        From a detector and pictures to heatmaps (N, H, W).
     images : numpy.ndarray, (N, H, W, 3)
     original : numpy.ndarray of float, (N, H, W), optional
         The maps of the trained network; made if not given.
@@ -144,15 +148,15 @@ def randomisation_curve(model, explainer, images, original=None, steps=STEPS, se
         Rows of `map_similarity` with the columns order, step, shuffled and face, the number of the
         picture. The last step of both orders is the same network and measured once.
     """
-    original = explainer(model, images) if original is None else original
+    original = explainer(detector, images) if original is None else original
     parts = []
-    copy = keras.models.clone_model(model)  # one for all steps, so that nothing is compiled again
+    copy = _copy(detector)  # one for all steps, so that nothing is compiled again
     for order in ORDERS:
-        for step, share, weights in _shuffled(model, order, steps, seed):
+        for step, share, weights in _shuffled(detector.model, order, steps, seed):
             if order == "bottom_up" and step == steps:
                 part = parts[steps - 1].assign(order=order)
             else:
-                copy.set_weights(weights)
+                copy.model.set_weights(weights)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", RuntimeWarning)
                     part = map_similarity(original, explainer(copy, images))

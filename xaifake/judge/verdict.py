@@ -7,7 +7,7 @@ the package or a reader's own.
 import json
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import product
@@ -20,28 +20,21 @@ import tensorflow as tf
 
 from xaifake import __version__
 from xaifake.data import load_faces
-from xaifake.data.folders import whole_file, write_text
+from xaifake.detector.detector import Detector, as_detector
 from xaifake.detector.evaluation import sample_found_fakes
 from xaifake.detector.forward import ENOUGH, forward
-from xaifake.detector.xception import load_detector, predict_logits
 from xaifake.errors import UserError
 from xaifake.explainers import innvestigate
 from xaifake.explainers.api import explain, methods
+from xaifake.heatmaps import pack_maps, unpack_maps
 from xaifake.judge import faithfulness, localisation, planted, sanity
-from xaifake.judge.maps import fingerprint
-from xaifake.judge.parts import Parts
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
 from xaifake.progress import progress_bar
+from xaifake.runs import ResultCache, digest, read_parquet, write_text, write_whole
 from xaifake.scales import SCALES
 
 STORED = Path(__file__).parents[1] / "assets" / "judge"
-FOUND = 200
-SAMPLE = 50
-DEAR_FACES = 6  # of the sample, for the stability of what needs many passes a map
-SHUFFLED_FACES = 4
-TIMED = 16
-POOL = 400  # faces for the planted cue
 TWINLESS = ("localisation", "swaps", "agreement", "stability", "randomisation", "planted", "cost")
 TABLES = (*TWINLESS, "sums", "faithfulness", "regions", "filling")
 
@@ -79,72 +72,115 @@ class Entry:
             return f"{self.method} (iNNvestigate)"
         return f"{self.method} (absolute)" if self.absolute else self.method
 
-    def maps(self, model, images, target="fake", report=True):
-        """Return heatmaps (N, H, W), float32, and the report of `explain`, or None in its place.
-
-        Without a report LRP keeps no books, and compiles in less time.
-        """
+    def maps(self, detector, images, target="fake"):
+        """Return heatmaps (N, H, W), float32, and the columns of `explain`'s report, a dict."""
         settings = {"engine": self.engine, "progress": False, **dict(self.options)}
-        made = explain(model, images, self.method, target=target, return_report=report, **settings)
-        relevance, said = made if report else (made, None)
-        relevance = np.abs(relevance) if self.absolute else relevance
-        return relevance.sum(axis=-1), said
+        relevance = explain(detector, images, self.method, target=target, **settings)
+        signed = np.asarray(relevance)
+        heatmaps = np.abs(signed) if self.absolute else signed
+        return heatmaps.sum(axis=-1), relevance.columns
 
 
 # The general rules need settings, and the others would be judged twice under two names.
 _LEFT_OUT = {"lrp", "lrp.alpha_beta", "lrp.z_plus", "lrp.sequential_preset_b_flat_until_idx"}
 _OPTIONS = {"lime": (("num_samples", 200),), "integrated_gradients": (("steps", 32),)}
-_LRP = [name for name in methods() if name.startswith("lrp") and name not in _LEFT_OUT]
-ENTRIES = (
-    Entry("gradient"),
-    Entry("gradient", absolute=True),
-    Entry("input_t_gradient"),
-    Entry("guided_backprop"),
-    Entry("grad_cam"),
-    *(Entry(name) for name in _LRP),
-    *(Entry(name, options=options, dear=True) for name, options in _OPTIONS.items()),
-    *(Entry(n, "innvestigate", dear=True) for n in _LRP if n in methods("innvestigate")),
-    Entry("deconvnet", "innvestigate", dear=True),
-)
 
 
-def _named(name):
-    return next(entry for entry in ENTRIES if entry.name == name)
+def default_methods():
+    """Return every method there is, as it is judged if nothing else is said: tuple of `Entry`.
+
+    Those that are registered by a user are among them.
+    """
+    own = [name for name in methods() if name not in {*_LEFT_OUT, *_OPTIONS}]
+    theirs = [name for name in methods("innvestigate") if name in own and name[:3] == "lrp"]
+    signed = [Entry(name) for name in own]
+    signed.insert(1 + own.index("gradient"), Entry("gradient", absolute=True))
+    return (
+        *signed,
+        *(Entry(name, options=options, dear=True) for name, options in _OPTIONS.items()),
+        *(Entry(name, "innvestigate", dear=True) for name in [*theirs, "deconvnet"]),
+    )
 
 
-# What is compared under perturbations and with shuffled weights, and where deletion is shown.
-MOVED = tuple(map(_named, (
+_MOVED = (
     "gradient", "gradient (absolute)", "input_t_gradient", "guided_backprop", "grad_cam",
     "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
     "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
-)))  # fmt: skip
-DEAR_SETTINGS = (Noise(5), rotation(20), translation(8))
-FILLED = (
+)  # fmt: skip
+_DEAR_SETTINGS = (Noise(5), rotation(20), translation(8))
+_FILLED = (
     "noise", "centred Gaussian", "cause", "gradient (absolute)", "input_t_gradient",
     "guided_backprop", "grad_cam", "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
 )  # fmt: skip
 
 
-def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, progress=True):
-    """Measure every method on detectors; what is finished is kept, and a second call goes on.
+@dataclass(frozen=True)
+class Protocol:
+    """How many faces each test gets, and which methods the slow tests are made with.
 
-    Localisation and, with twins, faithfulness are measured at every scale; stability, shuffled
-    weights, generic deletion, the planted cue and cost at the last one. Where iNNvestigate is not
-    installed, its entries are left out with a warning.
+    Attributes
+    ----------
+    found, sample : int
+        Fakes that the detector finds: for localisation, and for all that is slower.
+    dear_faces : int
+        Of the sample, for the stability of methods that need many passes per map.
+    shuffled_faces : int
+        Of the sample, for shuffled weights.
+    timed : int
+        Of the sample, for the cost.
+    pool : int
+        Faces that a cue is planted in.
+    moved : tuple of str
+        Names of the methods that are compared under perturbations and with shuffled weights.
+    settings, dear_settings : tuple of Perturbation
+        Of these methods, and of those of them that need many passes.
+    filled : tuple of str
+        Names of methods and baselines whose orders are deleted and inserted.
+    """
+
+    found: int = 200
+    sample: int = 50
+    dear_faces: int = 6
+    shuffled_faces: int = 4
+    timed: int = 16
+    pool: int = 400
+    moved: tuple = field(default_factory=lambda: _MOVED)
+    settings: tuple = field(default_factory=lambda: SETTINGS)
+    dear_settings: tuple = field(default_factory=lambda: _DEAR_SETTINGS)
+    filled: tuple = field(default_factory=lambda: _FILLED)
+
+
+def judge(
+    out,
+    detectors=None,
+    faces=None,
+    split="test",
+    methods=None,
+    protocol=None,
+    seed=0,
+    progress=True,
+):
+    """Measure methods on detectors; what is finished is kept, and a second call goes on.
+
+    Localisation and, with twins, faithfulness are measured on every detector; stability, shuffled
+    weights, generic deletion, the planted cue and cost on the last one. Where iNNvestigate is not
+    installed, its methods are left out with a warning.
 
     Parameters
     ----------
     out : str or Path
         Folder for the results.
-    scales : sequence of float
-        Of the faces, and of the shipped weights if no others are given.
+    detectors : Detector or sequence of Detector, optional
+        Each of another scale; the shipped ones if not given.
     faces : str or Path, optional
         Folder of `extract_faces`, whose "train" split gives the mean mask; the faces that come with
         the package if not given.
     split : str
         Which faces of that folder are judged: of people the detector has not seen.
-    weights : str or Path, optional
-        Of Xception, instead of the shipped ones; for one scale.
+    methods : sequence of Entry, optional
+        `default_methods` if not given.
+    protocol : Protocol, optional
+        Of how many faces what is asked; that of the book if not given.
     seed : int
         Of every draw.
     progress : bool
@@ -159,14 +195,16 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
     Raises
     ------
     UserError
-        If a detector finds no fakes among the faces, `out` belongs to other settings, or weights
-        are given for several scales.
+        If a detector finds no fakes among the faces, `out` belongs to other settings, or several
+        detectors have the same scale.
     """
-    if weights is not None and len(scales) > 1:
-        raise UserError(f"Weights of one detector for the scales {list(scales)}: give one scale.")
-    entries = _offered()
+    given = tuple(methods or default_methods())
+    entries = _offered(given)
     versions = _versions(entries)  # now: what is missing is to be known before hours of work
-    cases = [_Case(Path(out), scale, faces, split, weights, seed, entries) for scale in scales]
+    cases = [
+        _Case(Path(out), detector, faces, split, seed, given, entries, protocol or Protocol())
+        for detector in _as_detectors(detectors)
+    ]
     jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
     bar = progress_bar(jobs, show=progress, unit="piece")
     for description, job in bar:
@@ -179,23 +217,36 @@ def judge(out, scales=SCALES, faces=None, split="test", weights=None, seed=0, pr
         for name in names
     }
     for name, table in tables.items():
-        with whole_file(Path(out) / f"{name}.parquet") as file:
+        with write_whole(Path(out) / f"{name}.parquet") as file:
             table.to_parquet(file, index=False)
     _write_settings(Path(out), cases, versions)
     return tables
 
 
-def _offered():
+def _as_detectors(detectors):
+    if detectors is None:
+        return [Detector.pretrained(scale) for scale in SCALES]
+    found = [detectors] if isinstance(detectors, Detector) else list(map(as_detector, detectors))
+    scales = [detector.scale for detector in found]
+    if len(set(scales)) < len(scales) or None in scales:
+        raise UserError(
+            f"Detectors of the scales {scales}: results are told apart by the scale, so judge each "
+            "of them in a folder of its own, or give them their scales."
+        )
+    return found
+
+
+def _offered(given):
     """Return the entries whose packages are installed, and warn of those that are left out."""
     absent = innvestigate.missing()
-    left_out = [e for e in ENTRIES if e.engine == "innvestigate"] if absent else []
+    left_out = [entry for entry in given if entry.engine == "innvestigate"] if absent else []
     if left_out:
         warnings.warn(
             f"Without {' and '.join(absent)}, not installed here, these are not judged: "
             f"{', '.join(entry.name for entry in left_out)}.",
             stacklevel=3,
         )
-    return tuple(entry for entry in ENTRIES if entry not in left_out)
+    return tuple(entry for entry in given if entry not in left_out)
 
 
 def _versions(entries):
@@ -209,7 +260,7 @@ def _versions(entries):
 
 
 def _write_settings(out, cases, versions):
-    engine = forward(cases[0].model, ENOUGH).engine
+    engine = forward(cases[0].detector.model, ENOUGH).engine
     if engine not in versions:
         versions = {**versions, engine: version(engine)}
     record = {
@@ -227,7 +278,7 @@ def judged(name, folder=None):
     Parameters
     ----------
     name : str
-        One of these; all have `scale`, most `entry` (a method as in `ENTRIES`, or one of
+        One of these; all have `scale`, most `entry` (the name of a method's `Entry`, or one of
         `xaifake.judge.localisation.BASELINES`) and the face: video, frame, target, region.
 
         - localisation: `xaifake.judge.localisation.localise`, and `sampled`, whether the face is
@@ -266,7 +317,7 @@ def judged(name, folder=None):
             f"There is no {path.name} in {path.parent}: run `xaifake judge` to its end. (Without "
             f"twins it makes {', '.join(TWINLESS)} alone.)"
         )
-    return pd.read_parquet(path)
+    return read_parquet(path).to_pandas()
 
 
 def judged_settings(folder=None):
@@ -280,26 +331,27 @@ def judged_settings(folder=None):
 class _Case:
     """One detector with its faces, and the pieces that are finished."""
 
-    def __init__(self, out, scale, faces, split, weights, seed, entries):
-        self.scale, self.seed, self.folder = scale, seed, faces
-        self.entries = entries
-        self.model = load_detector(scale, weights)
-        test = load_faces(faces, split if faces else None, scale)
-        self.sample = sample_found_fakes(self.model, test, SAMPLE, seed)
-        self.found = _draw_found(self.model, test, self.sample, seed)
-        self.pool = test if len(test) <= POOL else test[:: len(test) // POOL]
+    def __init__(self, out, detector, faces, split, seed, given, entries, protocol):
+        self.scale, self.seed, self.folder = detector.scale, seed, faces
+        self.entries, self.protocol, self.detector = entries, protocol, detector
+        self.by_name = {entry.name: entry for entry in entries}
+        self.moving = [entry for entry in entries if entry.name in protocol.moved]
+        test = load_faces(faces, split if faces else None, self.scale)
+        self.sample = sample_found_fakes(detector, test, protocol.sample, seed)
+        self.found = _draw_found(detector, test, self.sample, protocol.found, seed)
+        self.pool = test if len(test) <= protocol.pool else test[:: len(test) // protocol.pool]
         self.twins = self.sample.twins is not None
         self.settings = {
-            "scale": scale,
+            "scale": self.scale,
             "seed": seed,
-            "weights": fingerprint(self.model.get_weights()),
-            "faces": fingerprint([test.images]),
+            "weights": detector.fingerprint,
+            "faces": digest(test.images),
             "found": len(self.found),
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
-            "options": {entry.name: dict(entry.options) for entry in ENTRIES if entry.options},
+            "options": {entry.name: dict(entry.options) for entry in given if entry.options},
         }
-        self.parts = Parts(out / "parts" / f"{scale}x", self.settings)
+        self.parts = ResultCache(out / "parts" / f"{self.scale}x", self.settings).claim()
 
     def jobs(self, last):
         """Return (description, function without arguments) of every piece."""
@@ -310,10 +362,10 @@ class _Case:
             jobs += [("regions", self.regions)]
         if last:
             jobs += [("planted cue", self.planted)]
-            jobs += [("LIME's seeds", self.seeds)]
-            jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in MOVED]
+            jobs += [("LIME's seeds", self.seeds)] if "lime" in self.by_name else []
+            jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in self.moving]
         if last and self.twins:
-            jobs += [(f"filling, {name}", partial(self.filling, name)) for name in FILLED]
+            jobs += [(f"filling, {name}", partial(self.filling, name)) for name in self.filled()]
         return [(f"{self.scale}x {description}", job) for description, job in jobs]
 
     def of_entry(self, entry, last):
@@ -323,7 +375,7 @@ class _Case:
             jobs.append((f"twins, {entry.name}", partial(self.twin_maps, entry)))
         if last:
             jobs.append((f"cost, {entry.name}", partial(self.cost, entry)))
-        if last and entry in MOVED:
+        if last and entry in self.moving:
             jobs.append((f"stability, {entry.name}", partial(self.moved, entry)))
         return jobs
 
@@ -336,45 +388,52 @@ class _Case:
         }
         if last:
             made["cost"] = pd.concat([self.cost(entry) for entry in self.entries])
-            moved = [self.moved(entry) for entry in MOVED] + [self.seeds()]
-            made["stability"] = pd.concat(moved, ignore_index=True)
-            made["randomisation"] = pd.concat([self.shuffled(entry) for entry in MOVED])
+            moved = [self.moved(entry) for entry in self.moving]
+            moved += [self.seeds()] if "lime" in self.by_name else []
+            if moved:
+                made["stability"] = pd.concat(moved, ignore_index=True)
+            if self.moving:
+                made["randomisation"] = pd.concat(map(self.shuffled, self.moving))
             made["planted"] = self.planted()
         if self.twins:
             made["sums"] = pd.concat([self.sums(e) for e in self.entries if not e.dear])
             made["faithfulness"] = pd.concat([self.put_back(name) for name in self.names()])
             made["regions"] = self.regions()
             if last:
-                made["filling"] = pd.concat([self.filling(name) for name in FILLED])
+                made["filling"] = pd.concat([self.filling(name) for name in self.filled()])
         return {name: table.assign(scale=self.scale) for name, table in made.items()}
 
     def names(self):
         """Everything that orders cells: methods, baselines, and the experiment's own orders."""
         return [*(e.name for e in self.entries), *localisation.BASELINES, "cause", "best"]
 
+    def filled(self):
+        """Return the names whose orders are deleted and inserted."""
+        return [name for name in self.protocol.filled if name in self.names()]
+
     def maps(self, entry):
         """Return the heatmaps of an entry and what they say of themselves."""
-        return self.parts.arrays(f"maps/{entry.name}", lambda: self._make_maps(entry))
+        return self.parts.cached_arrays(f"maps/{entry.name}", lambda: self._make_maps(entry))
 
     def _make_maps(self, entry):
         images = (self.sample if entry.dear else self.found).images
-        heatmaps, report = entry.maps(self.model, images)
-        return _pack(heatmaps) | {name: report[name].to_numpy() for name in report}
+        heatmaps, columns = entry.maps(self.detector, images)
+        return _pack(heatmaps) | columns
 
     def twin_maps(self, entry):
         """Return the heatmaps of the twins of the sample."""
 
         def make():
-            heatmaps, report = entry.maps(self.model, self.sample.twins)
-            return _pack(heatmaps) | {n: report[n].to_numpy() for n in ("logit", "sum")}
+            heatmaps, columns = entry.maps(self.detector, self.sample.twins)
+            return _pack(heatmaps) | {name: columns[name] for name in ("logit", "sum")}
 
-        return self.parts.arrays(f"twins/{entry.name}", make)
+        return self.parts.cached_arrays(f"twins/{entry.name}", make)
 
     def heatmaps(self, name, faces):
         """Return the maps of a method or baseline for `found` or `sample`."""
         if name in localisation.BASELINES:
             return localisation.baselines(faces, self.mean_mask, self.seed)[name]
-        entry = _named(name)
+        entry = self.by_name[name]
         heatmaps = _unpack(self.maps(entry))
         if faces is self.sample and not entry.dear:
             return heatmaps[self.sampled]
@@ -401,7 +460,7 @@ class _Case:
         """Score the maps of all entries and baselines."""
         parts = []
         for name in [*(entry.name for entry in self.entries), *localisation.BASELINES]:
-            dear = name not in localisation.BASELINES and _named(name).dear
+            dear = name not in localisation.BASELINES and self.by_name[name].dear
             faces = self.sample if dear else self.found
             scores = localisation.localise(self.heatmaps(name, faces), faces)
             sampled = np.ones(len(faces), bool) if dear else self.sampled
@@ -422,12 +481,12 @@ class _Case:
         """Measure what a map costs, compiling left out, and how it fared where a method says so."""
 
         def make():
-            images = self.sample.images[: 2 if entry.dear else TIMED]
-            entry.maps(self.model, images[:1])
-            predict_logits(self.model, images)
+            images = self.sample.images[: 2 if entry.dear else self.protocol.timed]
+            entry.maps(self.detector, images[:1])
+            self.detector.logits(images)
             seconds = [
-                _seconds(lambda: entry.maps(self.model, images)),
-                _seconds(lambda: predict_logits(self.model, self.sample.images)),
+                _seconds(lambda: entry.maps(self.detector, images)),
+                _seconds(lambda: self.detector.logits(self.sample.images)),
             ]
             each = seconds[0] / len(images)
             row = {"entry": entry.name, "seconds": each}
@@ -437,7 +496,7 @@ class _Case:
                 row[said] = float(np.median(maps[said])) if said in maps else np.nan
             return pd.DataFrame([row])
 
-        return self.parts.table(f"cost/{entry.name}", make)
+        return self.parts.cached_table(f"cost/{entry.name}", make)
 
     def sums(self, entry):
         """Compare the maps of fakes with their twins', and sums with logits."""
@@ -460,9 +519,9 @@ class _Case:
 
     def cause(self):
         """Return the experiment's maps of the sample."""
-        made = self.parts.arrays(
+        made = self.parts.cached_arrays(
             "causal_maps",
-            lambda: vars(faithfulness.causal_maps(self.model, self.sample, progress=False)),
+            lambda: vars(faithfulness.causal_maps(self.detector, self.sample, progress=False)),
         )
         return faithfulness.CausalMaps(**made)
 
@@ -470,9 +529,9 @@ class _Case:
         """Return the greedy order of the cells of the sample."""
 
         def make():
-            return {"order": faithfulness.best_order(self.model, self.sample, self.cause())}
+            return {"order": faithfulness.best_order(self.detector, self.sample, self.cause())}
 
-        return self.parts.arrays("best_order", make)["order"]
+        return self.parts.cached_arrays("best_order", make)["order"]
 
     def order(self, name):
         """Return the cells in the order of a map, a baseline or the experiment."""
@@ -491,7 +550,7 @@ class _Case:
         def make():
             count = len(self.names()) * len(self.sample) * len(faithfulness.SHARES)
             order = self.order(name)
-            logits = faithfulness.put_back(self.model, self.sample, order, count=count)
+            logits = faithfulness.put_back(self.detector, self.sample, order, count=count)
             cause = self.cause()
             lost = cause.fake[:, None] - logits
             columns = {f"lost_{share:.0%}".rstrip("%"): lost[:, k]
@@ -502,26 +561,27 @@ class _Case:
                 table = table.join(faithfulness.score_against_cause(heatmaps, cause))
             return self.describe(self.sample, table)
 
-        return self.parts.table(f"put_back/{name}", make)
+        return self.parts.cached_table(f"put_back/{name}", make)
 
     def regions(self):
         """Put back the regions of the face one at a time."""
 
         def make():
-            effects = faithfulness.region_effects(self.model, self.sample)
+            effects = faithfulness.region_effects(self.detector, self.sample)
             return self.describe(self.sample, effects)
 
-        return self.parts.table("regions", make)
+        return self.parts.cached_table("regions", make)
 
     def moved(self, entry):
         """Compare the maps of perturbed pictures with the pictures' own."""
 
         def make():
-            few = slice(DEAR_FACES) if entry.dear else slice(None)
+            few = slice(self.protocol.dear_faces) if entry.dear else slice(None)
+            settings = self.protocol.dear_settings if entry.dear else self.protocol.settings
             faces, heatmaps = self.sample[few], self.heatmaps(entry.name, self.sample)[few]
             parts = []
-            for perturbation in DEAR_SETTINGS if entry.dear else SETTINGS:
-                perturbed, _ = entry.maps(self.model, perturbation.apply(faces.images))
+            for perturbation in settings:
+                perturbed, _ = entry.maps(self.detector, perturbation.apply(faces.images))
                 table = stability(heatmaps, perturbed, perturbation)
                 ceiling = interpolation_ceiling(heatmaps, perturbation).add_prefix("ceiling_")
                 table = pd.concat([table, ceiling], axis=1).assign(
@@ -530,41 +590,42 @@ class _Case:
                 parts.append(self.describe(faces, table))
             return pd.concat(parts, ignore_index=True)
 
-        return self.parts.table(f"stability/{entry.name}", make)
+        return self.parts.cached_table(f"stability/{entry.name}", make)
 
     def seeds(self):
         """Compare LIME's maps of two seeds."""
 
         def make():
-            entry, faces = _named("lime"), self.sample[:DEAR_FACES]
+            few = self.protocol.dear_faces
+            entry, faces = self.by_name["lime"], self.sample[:few]
             again = replace(entry, options=(*entry.options, ("seed", 1)))
-            heatmaps, _ = again.maps(self.model, faces.images)
-            table = stability(self.heatmaps("lime", self.sample)[:DEAR_FACES], heatmaps, Blur(0))
+            heatmaps, _ = again.maps(self.detector, faces.images)
+            table = stability(self.heatmaps("lime", self.sample)[:few], heatmaps, Blur(0))
             table = table.assign(entry="lime", kind="seed", strength=1.0)
             return self.describe(faces, table)
 
-        return self.parts.table("stability/seeds", make)
+        return self.parts.cached_table("stability/seeds", make)
 
     def shuffled(self, entry):
         """Follow the maps while the network's weights are shuffled."""
 
         def make():
-            faces = slice(2 if entry.dear else SHUFFLED_FACES)
+            faces = slice(2 if entry.dear else self.protocol.shuffled_faces)
             curve = sanity.randomisation_curve(
-                self.model,
-                lambda model, images: entry.maps(model, images)[0],
+                self.detector,
+                lambda detector, images: entry.maps(detector, images)[0],
                 self.sample.images[faces],
                 self.heatmaps(entry.name, self.sample)[faces],
                 seed=self.seed,
             )
             return curve.assign(entry=entry.name)
 
-        return self.parts.table(f"shuffled/{entry.name}", make)
+        return self.parts.cached_table(f"shuffled/{entry.name}", make)
 
     def planted(self):
         """Plant a cue, train on it and ask every method for it."""
         ways = {e.name: e.maps for e in self.entries if e.engine == "xaifake"}
-        return self.parts.table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
+        return self.parts.cached_table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
 
     def filling(self, name):
         """Delete and insert cells with generic fills."""
@@ -574,20 +635,20 @@ class _Case:
             acts = {"deletion": faithfulness.deletion, "insertion": faithfulness.insertion}
             runs = list(product(acts.items(), faithfulness.FILLS))
             pictures = len(self.sample) * len(faithfulness.FILL_SHARES)
-            count = len(FILLED) * len(runs) * pictures
+            count = len(self.filled()) * len(runs) * pictures
             for (act, run), fill in runs:
-                logits = run(self.model, self.sample.images, orders, fill, count=count)
+                logits = run(self.detector, self.sample.images, orders, fill, count=count)
                 for share, column in zip(faithfulness.FILL_SHARES, logits.T, strict=True):
                     table = pd.DataFrame({"logit": column, "share": share, "fill": fill})
                     rows.append(self.describe(self.sample, table.assign(act=act, entry=name)))
             return pd.concat(rows, ignore_index=True)
 
-        return self.parts.table(f"filling/{name}", make)
+        return self.parts.cached_table(f"filling/{name}", make)
 
 
-def _draw_found(model, faces, sample, seed):
-    """Return at most `FOUND` fakes that the detector finds, the sample first, people in turns."""
-    found = np.flatnonzero((faces.labels == 1) & (predict_logits(model, faces.images) > 0))
+def _draw_found(detector, faces, sample, count, seed):
+    """Return at most `count` fakes that the detector finds, the sample first, people in turns."""
+    found = np.flatnonzero((faces.labels == 1) & (detector.logits(faces.images) > 0))
     rows = np.random.default_rng(seed).permutation(found)
     table = faces.table.iloc[rows].assign(row=rows)
     sampled = pd.MultiIndex.from_frame(sample.table[["video", "frame"]])
@@ -595,7 +656,7 @@ def _draw_found(model, faces, sample, seed):
     table = table.iloc[np.argsort(later, kind="stable")]  # who is in the sample has had a turn
     turns = table.groupby("target").cumcount().to_numpy()
     order = np.lexsort((turns, np.sort(later)))
-    return faces[np.sort(table.row.to_numpy()[order][:FOUND])]
+    return faces[np.sort(table.row.to_numpy()[order][:count])]
 
 
 def _next_person(people):
@@ -614,14 +675,11 @@ def _seconds(function):
 
 
 def _pack(heatmaps):
-    """Store maps as float16 of their largest value: exploding ones are beyond float16 alone."""
-    peaks = np.abs(heatmaps).max(axis=(1, 2))
-    scaled = heatmaps / np.where(peaks > 0, peaks, 1)[:, None, None]
-    return {"maps": scaled.astype(np.float16), "peaks": peaks.astype(np.float32)}
+    return dict(zip(("maps", "peaks"), pack_maps(heatmaps)))
 
 
 def _unpack(stored):
-    return stored["maps"].astype(np.float32) * stored["peaks"][:, None, None]
+    return unpack_maps(stored["maps"], stored["peaks"])
 
 
 def _small(table):

@@ -1,1 +1,1 @@
-"""Figures for the chapters and, later, reports."""
+"""The fifth room: from arrays and tables to figures, for all chapters."""

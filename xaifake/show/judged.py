@@ -1,17 +1,18 @@
 """Figures of how methods score (chapters 09_localisation to 11_verdict).
 
 What knows nothing of the detector, a baseline, is orange everywhere; this package's methods are
-blue, iNNvestigate's purple.
+blue, iNNvestigate's purple. Every function returns the matplotlib figure.
 """
 
 from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from xaifake.judge.localisation import BASELINES
-from xaifake.show.figures import PALETTE
+from xaifake.show.figures import PALETTE, in_rows, subplots
 
 COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1]}
 SHAPES = {"method": "o", "iNNvestigate": "D", "baseline": "s"}
@@ -38,7 +39,7 @@ def short(entry):
 
 
 def plot_scores(panels, reference=None, xlabel="", order=None):
-    """Plot scores with intervals, one line an entry, baselines and methods alike.
+    """Plot scores with intervals, one line per entry, baselines and methods alike.
 
     Parameters
     ----------
@@ -49,22 +50,19 @@ def plot_scores(panels, reference=None, xlabel="", order=None):
     xlabel : str
     order : sequence of str, optional
         Entries from top to bottom; by the first panel's value if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
-    tables = list(panels.values())
     if order is None:
-        order = tables[0].sort_values("value", ascending=False).entry.tolist()
+        first = next(iter(panels.values()))
+        order = first.sort_values("value", ascending=False).entry.tolist()
     size = (3.4 * len(panels) + 2.0, 0.9 + 0.21 * len(order))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained"
-    )
+    figure, axes = subplots(1, len(panels), size, sharey=True)
     places = {entry: -number for number, entry in enumerate(order)}
     for axis, (title, table) in zip(axes[0], panels.items(), strict=True):
         table = table[table.entry.isin(order)]
-        _draw_scores(axis, table, places)
+        for name, group in table.groupby(table.entry.astype(str).map(kind)):
+            y, colour = group.entry.astype(str).map(places), COLOURS[name]
+            axis.hlines(y, group.low, group.high, color=colour, linewidth=2.5, alpha=0.45)
+            axis.plot(group.value, y, SHAPES[name], color=colour, markersize=4)
         line = reference.get(title) if isinstance(reference, dict) else reference
         if line is not None:
             axis.axvline(line, color="0.4", linestyle="--", linewidth=1)
@@ -78,68 +76,31 @@ def plot_scores(panels, reference=None, xlabel="", order=None):
     return figure
 
 
-def _draw_scores(axis, table, places):
-    for name, group in table.groupby(table.entry.astype(str).map(kind)):
-        y = group.entry.astype(str).map(places)
-        axis.hlines(y, group.low, group.high, color=COLOURS[name], linewidth=2.5, alpha=0.45)
-        axis.plot(group.value, y, SHAPES[name], color=COLOURS[name], markersize=4)
-
-
-def plot_region_shares(table, limit=0.4):
-    """Plot where the relevance of each entry lies, region by region.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Shares from 0 to 1, one row an entry and one column a region.
-    limit : float
-        Share of the darkest colour.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    size = (1.5 + 0.75 * table.shape[1] + 1.6, 0.8 + 0.24 * len(table))
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    sns.heatmap(
-        table.rename(index=short), annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=limit,
-        cbar=False, linewidths=0.5, annot_kws={"fontsize": 7}, ax=axis,
-    )  # fmt: skip
-    axis.tick_params(labelsize=7, length=0)
-    axis.xaxis.tick_top()
-    axis.set(xlabel="", ylabel="")
-    return figure
-
-
 def plot_rank_agreement(table, entries):
     """Plot how alike methods rank the places of a picture.
+
+    Left the plain rank correlation of each pair, right with the centre taken out.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("agreement")` for one scale.
     entries : sequence of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Left the plain rank correlation of each pair, right with the centre taken out.
     """
     side = 0.9 + 0.3 * len(entries)
-    size = (2 * side + 1.2, side + 0.6)
-    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    figure, axes = subplots(1, 2, (2 * side + 1.2, side + 0.6), sharey=True)
     titles = {"rank_correlation": "as they are", "beyond_centre": "beyond the centre"}
-    for axis, (column, title) in zip(axes, titles.items(), strict=True):
-        square = np.full((len(entries),) * 2, np.nan)
-        for row in table.itertuples():
-            if row.entry in entries and row.other in entries:
-                i, j = entries.index(row.entry), entries.index(row.other)
-                square[i, j] = square[j, i] = getattr(row, column)
-        names = [short(entry) for entry in entries]
+    names = [short(entry) for entry in entries]
+    both = pd.concat([table, table.rename(columns={"entry": "other", "other": "entry"})])
+    for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
+        square = both.astype({"entry": str, "other": str}).pivot(
+            index="entry", columns="other", values=column
+        )
         sns.heatmap(
-            square, cmap="RdBu_r", vmin=-1, vmax=1, annot=True, fmt=".1f", square=True,
-            cbar=axis is axes[-1], xticklabels=names, yticklabels=names,
-            annot_kws={"fontsize": 6}, cbar_kws={"shrink": 0.6}, ax=axis,
+            square.reindex(index=entries, columns=entries).to_numpy(), cmap="RdBu_r", vmin=-1,
+            vmax=1, annot=True, fmt=".1f", square=True, cbar=axis is axes[0, -1],
+            xticklabels=names, yticklabels=names, annot_kws={"fontsize": 6},
+            cbar_kws={"shrink": 0.6}, ax=axis,
         )  # fmt: skip
         axis.set_title(title, fontsize=9)
         axis.set_facecolor("0.85")
@@ -150,6 +111,8 @@ def plot_rank_agreement(table, entries):
 def plot_stability(table, entries, score="correlation"):
     """Plot how alike the maps of perturbed pictures are, beside what interpolation allows.
 
+    One panel per entry; one line per perturbation, its mean and a dash at its ceiling.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -157,23 +120,15 @@ def plot_stability(table, entries, score="correlation"):
     entries : sequence of str
     score : str
         Column of the table, which also has its ``ceiling_``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel an entry; one line a perturbation, its mean and a dash at its ceiling.
     """
     table = table[(table.kind != "seed") & table.entry.isin(entries)]
-    label = table.kind + " " + table.strength.map("{:g}".format)
-    order = list(dict.fromkeys(label))
-    width = 1.15 + 1.25 * len(entries)
-    figure, axes = plt.subplots(
-        1, len(entries), figsize=(width, 0.8 + 0.24 * len(order)), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    table = table.assign(label=table.kind + " " + table.strength.map("{:g}".format))
+    order = list(dict.fromkeys(table.label))
+    size = (1.15 + 1.25 * len(entries), 0.8 + 0.24 * len(order))
+    figure, axes = subplots(1, len(entries), size, sharey=True)
     for axis, entry in zip(axes[0], entries, strict=True):
-        part = table[table.entry == entry].assign(label=label)
-        means = part.groupby("label")[[score, f"ceiling_{score}"]].mean().reindex(order)
+        part = table[table.entry == entry].groupby("label")
+        means = part[[score, f"ceiling_{score}"]].mean().reindex(order)
         places = -np.arange(len(order))
         axis.barh(places, means[score], color=PALETTE[0], height=0.6)
         axis.plot(means[f"ceiling_{score}"], places, "|", color="black", ms=9, mew=1.6)
@@ -198,59 +153,53 @@ def plot_randomisation(table, entries, score, reference=None):
     score : str
     reference : float, optional
         Draw a dashed line here.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), sharey=True, layout="constrained")
+    figure, axes = subplots(1, 2, (8.6, 3.4), sharey=True)
     titles = {"top_down": "from the logit down", "bottom_up": "from the picture up"}
     styles = dict(zip(entries, ("-", "--", "-.", ":") * len(entries), strict=False))
-    for axis, (order, title) in zip(axes, titles.items(), strict=True):
-        for entry, colour in zip(
-            entries, sns.color_palette("colorblind", len(entries)), strict=True
-        ):
+    for axis, (order, title) in zip(axes[0], titles.items(), strict=True):
+        for entry, colour in _coloured(entries):
             part = table[(table.order == order) & (table.entry == entry)]
-            means = part.groupby("shuffled")[score].mean()
-            axis.plot([0, *means.index], [1, *means], styles[entry], color=colour, marker="o",
-                      ms=3, label=short(entry))  # fmt: skip
+            means, style = part.groupby("shuffled")[score].mean(), {"marker": "o", "ms": 3}
+            line = [0, *means.index], [1, *means], styles[entry]
+            axis.plot(*line, color=colour, label=short(entry), **style)
         axis.axhline(0, color="grey", lw=0.6)
         if reference is not None:
             axis.axhline(reference, color="0.3", linestyle="--", lw=1)
         axis.set(title=title, xlabel="share of the layers that are shuffled")
+    return _with_legend(figure, axes, score.replace("_", " "))
+
+
+def _coloured(entries):
+    return zip(entries, sns.color_palette("colorblind", len(entries)), strict=True)
+
+
+def _with_legend(figure, axes, ylabel):
+    """Name the lines of the first panel beside the figure, and its ordinate."""
+    for axis in axes.flat:
         sns.despine(ax=axis)
-    axes[0].set_ylabel(score.replace("_", " "))
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
+    axes[0, 0].set_ylabel(ylabel)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
     return figure
 
 
 def plot_planted(table, entries):
     """Plot where methods find a planted cue, by its size and contrast.
 
+    One panel per entry with the share of found cues, and first the detector's own AUC. White where
+    the detector finds none.
+
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("planted")`, planted in all.
     entries : sequence of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel an entry with the share of found cues, and first the detector's own AUC. White
-        where the detector finds none.
     """
-    columns = min(5, len(entries) + 1)
-    rows = -(-(len(entries) + 1) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns, 1.7 * rows), squeeze=False, layout="constrained"
-    )
-    grids = {"detector's AUC": table.groupby(["size", "contrast"]).detection.mean().unstack()}
-    for entry in entries:
-        part = table[table.entry == entry]
-        found = part.groupby(["size", "contrast"]).found.mean().unstack()
-        grids[short(entry)] = found.reindex_like(grids["detector's AUC"])
-    for axis in axes.flat:
-        axis.axis("off")
+    detected = table.groupby(["size", "contrast"]).detection.mean().unstack()
+    found = table.groupby(["entry", "size", "contrast"], observed=True).found.mean().unstack()
+    grids = {"detector's AUC": detected}
+    grids |= {short(entry): found.loc[entry].reindex_like(detected) for entry in entries}
+    figure, axes = in_rows(len(grids), min(5, len(grids)), 1.75, 1.7)
     for axis, (title, grid) in zip(axes.flat, grids.items(), strict=False):
         axis.axis("on")
         sns.heatmap(
@@ -275,10 +224,6 @@ def plot_put_back(means, entries):
         Columns entry, percent and value, a share of the gap.
     entries : dict of str to str
         Entries and what to call them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     figure, axis = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
     known = {"best": "black", "cause": "0.45"}
@@ -307,28 +252,18 @@ def plot_filling(table, entries):
         Of `xaifake.judge.judged("filling")` for one act.
     entries : dict of str to str
         Entries and what to call them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     fills = list(dict.fromkeys(table.fill))
-    size = (3.4 * len(fills) + 1.8, 3.2)
-    figure, axes = plt.subplots(1, len(fills), figsize=size, sharey=True, layout="constrained")
-    for axis, filled in zip(axes, fills, strict=True):
-        for (entry, name), colour in zip(
-            entries.items(), sns.color_palette("colorblind", len(entries)), strict=True
-        ):
+    figure, axes = subplots(1, len(fills), (3.4 * len(fills) + 1.8, 3.2), sharey=True)
+    for axis, filled in zip(axes[0], fills, strict=True):
+        for entry, colour in _coloured(entries):
             part = table[(table.fill == filled) & (table.entry == entry)]
-            means = part.groupby("share").logit.mean()
-            style = "--" if kind(entry) == "baseline" else "-"
-            axis.plot(means.index, means, style, color=colour, marker="o", ms=3, label=name)
+            means, style = part.groupby("share").logit.mean(), {"marker": "o", "ms": 3}
+            line = "--" if kind(entry) == "baseline" else "-"
+            axis.plot(means.index, means, line, color=colour, label=entries[entry], **style)
         axis.axhline(0, color="grey", lw=0.8)
         axis.set(title=f"filled with {filled}", xlabel="share of the picture")
-        sns.despine(ax=axis)
-    axes[0].set_ylabel("mean logit")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside right center")
-    return figure
+    return _with_legend(figure, axes, "mean logit")
 
 
 def plot_summary(table, better):
@@ -337,13 +272,9 @@ def plot_summary(table, better):
     Parameters
     ----------
     table : pandas.DataFrame
-        Numbers, one row an entry and one column a criterion; NaN where not measured.
+        Numbers, one row per entry and one column per criterion; NaN where not measured.
     better : dict of str to (float, float)
         By column: the values of the palest and the darkest colour.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     shades = table.copy().astype(float)
     for column, (worst, best) in better.items():
@@ -353,8 +284,8 @@ def plot_summary(table, better):
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(
         shades.rename(index=short, columns=lambda name: fill(name, 11)), annot=text.to_numpy(),
-        fmt="", cmap="Blues", vmin=0, vmax=1.25,
-        cbar=False, linewidths=0.5, annot_kws={"fontsize": 7}, ax=axis,
+        fmt="", cmap="Blues", vmin=0, vmax=1.25, cbar=False, linewidths=0.5,
+        annot_kws={"fontsize": 7}, ax=axis,
     )  # fmt: skip
     axis.set_facecolor("0.9")
     axis.xaxis.tick_top()

@@ -1,17 +1,18 @@
 """Heatmaps beside their pictures, grids of channels, and pictures cut into segments.
 
 Red speaks for the class that was asked about, blue against it, white for nothing: a scale that
-does not depend on telling red from green. Nothing is normalised before it gets here.
+does not depend on telling red from green. Nothing is normalised before it gets here. Every
+function that shows something returns the matplotlib figure.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 from skimage.segmentation import mark_boundaries
 
-from xaifake.show.figures import MASK_COLOUR, mark_manipulated
+from xaifake.heatmaps import colour_limit
+from xaifake.show.figures import MASK_COLOUR, in_rows, mark_manipulated, subplots
 
 COLOURS = "RdBu_r"
-PERCENTILE = 99.5
 SILENT = 0.35  # grey of a channel that is 0 everywhere
 GAP = 2  # pixels between channels, before they are enlarged
 
@@ -34,23 +35,19 @@ def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, toge
     manipulated : sequence of bool, optional
         Which columns show manipulated faces: the word is written on their pictures.
     masks : sequence of ndarray, bool (H, W), optional
-        One a column: its outline is drawn on the heatmaps.
+        One per column: its outline is drawn on the heatmaps.
     width : float
         Of one picture, in inches.
     together : bool
         Give the heatmaps of a row one scale; otherwise each has its own, up to the 99.5th
         percentile of its absolute values.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     count = len(next(iter(rows.values())))
     size = (count * width + 0.9, len(rows) * width + (0.3 if columns else 0.05))
-    figure, axes = plt.subplots(len(rows), count, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = subplots(len(rows), count, size)
     for line, (name, items) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name, fontsize=8)
-        limit = _limit(np.stack(items)) if together and not _is_picture(items[0]) else None
+        limit = colour_limit(np.stack(items)) if together and not _is_picture(items[0]) else None
         for number, (axis, item) in enumerate(zip(line, items, strict=True)):
             axis.set(xticks=[], yticks=[])
             if _is_picture(item):
@@ -58,9 +55,7 @@ def show_grid(rows, columns=None, manipulated=None, masks=None, width=1.35, toge
                 if item.ndim == 3 and manipulated is not None and manipulated[number]:
                     mark_manipulated(axis)
             else:
-                _draw_map(axis, item, limit)
-                if masks is not None and masks[number].any():
-                    axis.contour(masks[number], [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
+                _draw_map(axis, item, None if masks is None else masks[number], limit)
     for axis, title in zip(axes[0], columns or [], strict=False):
         axis.set_title(title, fontsize=8, pad=3)
     _add_legend(figure, axes)
@@ -81,23 +76,13 @@ def show_gallery(image, maps, mask=None, columns=6, width=1.6):
         Pictures in a row.
     width : float
         Of one picture, in inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
-    rows = -(-(len(maps) + 1) // columns)
-    size = (columns * width + 0.7, rows * (width + 0.35))
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
+    figure, axes = in_rows(len(maps) + 1, columns, width + 0.7 / columns, width + 0.35)
     axes[0, 0].imshow(image)
     mark_manipulated(axes[0, 0])
     for axis, (name, heatmap) in zip(axes.flat[1:], maps.items(), strict=False):
         axis.set_title(name.replace("preset", "\npreset"), fontsize=7, pad=2)
-        _draw_map(axis, heatmap)
-        if mask is not None and mask.any():
-            axis.contour(mask, [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
+        _draw_map(axis, heatmap, mask)
     _add_legend(figure, axes)
     return figure
 
@@ -106,21 +91,18 @@ def _is_picture(item):
     return np.asarray(item).dtype == np.uint8
 
 
-def _limit(values):
-    values = np.abs(values)
-    return np.percentile(values, PERCENTILE) or values.max() or 1.0
-
-
-def _draw_map(axis, heatmap, limit=None):
-    limit = _limit(heatmap) if limit is None else limit
+def _draw_map(axis, heatmap, mask=None, limit=None):
+    """Draw a heatmap with the outline of a mask."""
+    limit = colour_limit(heatmap) if limit is None else limit
     axis.imshow(heatmap, cmap=COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
+    if mask is not None and mask.any():
+        axis.contour(mask, [0.5], colors=[MASK_COLOUR / 255], linewidths=0.8)
 
 
 def _add_legend(figure, axes):
-    """Say what the colours mean, once a figure with heatmaps."""
-    maps = [
-        image for axis in axes.flat for image in axis.images if image.get_cmap().name == COLOURS
-    ]
+    """Say what the colours mean, once per figure with heatmaps."""
+    shown = [image for axis in axes.flat for image in axis.images]
+    maps = [image for image in shown if image.get_cmap().name == COLOURS]
     if maps:
         bar = figure.colorbar(maps[0], ax=axes, shrink=min(0.8, 2 / len(axes)), aspect=20, pad=0.01)
         low, high = maps[0].get_clim()
@@ -144,10 +126,6 @@ def show_channels(maps, columns=16, numbers=None, width=9.0):
         The channels to show, in this order, with their numbers written on them; all if not given.
     width : float
         Of the figure, in inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     shown = range(maps.shape[2]) if numbers is None else numbers
     columns = min(columns, len(shown))
@@ -156,9 +134,8 @@ def show_channels(maps, columns=16, numbers=None, width=9.0):
     canvas = np.ones((rows * height - GAP, columns * breadth - GAP))
     for place, channel in enumerate(shown):
         top, left = place // columns * height, place % columns * breadth
-        canvas[top : top + maps.shape[0], left : left + maps.shape[1]] = _stretch(
-            maps[..., channel]
-        )
+        stretched = _stretch(maps[..., channel])
+        canvas[top : top + maps.shape[0], left : left + maps.shape[1]] = stretched
     size = (width, width * canvas.shape[0] / canvas.shape[1])
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     axis.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -181,16 +158,9 @@ def show_layers(layers, width=1.1):
         `show_channels`.
     width : float
         Of one map, in inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     count = next(iter(layers.values())).shape[2]
-    figure, axes = plt.subplots(
-        len(layers), count, figsize=(count * width + 2, len(layers) * width), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = subplots(len(layers), count, (count * width + 2, len(layers) * width))
     for line, (name, maps) in zip(axes, layers.items(), strict=True):
         for axis, channel in zip(line, np.moveaxis(maps, 2, 0), strict=True):
             axis.imshow(_stretch(channel), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -206,19 +176,10 @@ def _stretch(channel):
 
 
 def outline_segments(image, segments):
-    """Draw the borders of segments on a picture.
+    """Draw the borders of segments, int (H, W), on a picture, uint8 (H, W, 3).
 
-    Parameters
-    ----------
-    image : ndarray, uint8 (H, W, 3)
-    segments : ndarray of int, (H, W)
-
-    Returns
-    -------
-    ndarray, uint8 (2 H, 2 W, 3)
-        Enlarged, so that the lines are thin.
+    Returns uint8 (2 H, 2 W, 3), enlarged so that the lines are thin.
     """
     large, labels = (np.asarray(a).repeat(2, axis=0).repeat(2, axis=1) for a in (image, segments))
-    return np.rint(mark_boundaries(large, labels, color=(1, 0.9, 0), mode="inner") * 255).astype(
-        np.uint8
-    )
+    outlined = mark_boundaries(large, labels, color=(1, 0.9, 0), mode="inner")
+    return np.rint(outlined * 255).astype(np.uint8)

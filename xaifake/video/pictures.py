@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.special import expit
 
 from xaifake.data.faces import decode_image, encode_jpeg
+from xaifake.heatmaps import colour_limit
 from xaifake.judge.localisation import region_masks
-from xaifake.show.maps import COLOURS, PERCENTILE
+from xaifake.show.maps import COLOURS
 
 MARK = "manipulated research illustration"
 CHART = {"width": 720, "height": 230, "left": 46, "right": 14, "top": 24, "bottom": 40}
@@ -32,8 +33,7 @@ def heatmap_png(heatmaps, faces):
         PNG files with a palette: red for positive, blue for negative, white for 0; the darkest
         colour stands for the 99.5th percentile of the sizes in all of the maps.
     """
-    sizes = np.abs(heatmaps)
-    limit = np.percentile(sizes, PERCENTILE) or sizes.max() or 1.0
+    limit = colour_limit(heatmaps)
     indices = np.rint((np.clip(heatmaps / limit, -1, 1) + 1) / 2 * (_OUTLINE - 1)).astype(np.uint8)
     regions = sum(k * mask for k, mask in enumerate(region_masks(faces).values()))
     files = []
@@ -78,7 +78,7 @@ def score_chart(verdict, footage):
 
     Parameters
     ----------
-    verdict : xaifake.show.report.Verdict
+    verdict : xaifake.video.report.Verdict
     footage : xaifake.data.footage.Footage
 
     Returns

@@ -12,13 +12,12 @@ import pandas as pd
 from scipy.special import expit
 
 from xaifake.data.dataset import Faces
-from xaifake.detector.xception import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
 from xaifake.judge.localisation import rank_agreement, region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import Blur, rotation
 from xaifake.judge.stability import interpolation_ceiling, stability
-from xaifake.judge.verdict import ENTRIES, judged
+from xaifake.judge.verdict import default_methods, judged
 
 METHODS = ("gradient (absolute)", "lrp.sequential_preset_b_flat", "lime", "grad_cam")
 LITTLE = (Blur(0.5), rotation(5))
@@ -100,7 +99,7 @@ def find_entries(names):
     UserError
         If there is no such method.
     """
-    offered = {entry.name: entry for entry in ENTRIES if entry.engine == "xaifake"}
+    offered = {entry.name: entry for entry in default_methods() if entry.engine == "xaifake"}
     for name in names:
         if name not in offered:
             raise UserError(f"No method {name!r} here: give some of {', '.join(offered)}.")
@@ -144,7 +143,7 @@ def as_faces(sightings, scale, twins=None, label=1):
 
     Parameters
     ----------
-    sightings : sequence of xaifake.data.people.Sighting
+    sightings : sequence of xaifake.video.people.Sighting
     scale : float
     twins : numpy.ndarray of uint8, (N, H, W, 3), optional
         The same squares of the real parent; the mask is where they differ.
@@ -185,13 +184,12 @@ def check_aligned(faces):
         )
 
 
-def examine(model, faces, sign, entries, keep=None, done=None):
+def examine(detector, faces, sign, entries, keep=None, done=None):
     """Explain the pictures that decided a verdict, and check the explanations.
 
     Parameters
     ----------
-    model : keras.Model
-        A detector with one logit.
+    detector : Detector
     faces : xaifake.data.dataset.Faces
         Of one person, from `as_faces`, the most decisive first. With twins the detector's evidence
         is also found by putting back.
@@ -200,7 +198,7 @@ def examine(model, faces, sign, entries, keep=None, done=None):
     entries : sequence of xaifake.judge.verdict.Entry
     keep : callable, optional
         Takes a name and a function without arguments that makes a dict of arrays, and returns it,
-        as `xaifake.judge.parts.Parts.arrays` does; so finished maps survive a run that is killed.
+        as `xaifake.runs.ResultCache.cached_arrays` does; so finished maps survive a killed run.
     done : callable, optional
         Called with an entry and a number of maps when they are finished.
 
@@ -216,7 +214,7 @@ def examine(model, faces, sign, entries, keep=None, done=None):
 
     def maps_of(entry):
         # Of all pictures at once: a method prepares itself for each call.
-        return keep(entry.name, lambda: {"maps": _speaking_for_fake(model, images, entry, sign)})
+        return keep(entry.name, lambda: {"maps": _speaking_for_fake(detector, images, entry, sign)})
 
     maps, rows = {}, []
     for entry in entries:
@@ -227,7 +225,7 @@ def examine(model, faces, sign, entries, keep=None, done=None):
         ]
         done(entry, len(images))
     pictures = {"none": first, **{p.kind: i for p, i in zip(LITTLE, moved, strict=True)}}
-    logits = predict_logits(model, np.concatenate(list(pictures.values())))
+    logits = detector.logits(np.concatenate(list(pictures.values())))
     return Examination(
         faces,
         sign,
@@ -236,7 +234,7 @@ def examine(model, faces, sign, entries, keep=None, done=None):
         agreement(maps),
         pd.DataFrame(rows),
         dict(zip(pictures, expit(logits.astype(float)).tolist(), strict=True)),
-        None if faces.twins is None else put_back(model, faces[:1], maps, keep),
+        None if faces.twins is None else put_back(detector, faces[:1], maps, keep),
     )
 
 
@@ -246,9 +244,9 @@ def _cell(side):
     return min(divisors, key=lambda k: abs(k - side / 16))
 
 
-def _speaking_for_fake(model, images, entry, sign):
+def _speaking_for_fake(detector, images, entry, sign):
     """Explain the class that the verdict names, since not every method tells what is against it."""
-    heatmaps, _ = entry.maps(model, images, "fake" if sign > 0 else "real", False)
+    heatmaps, _ = entry.maps(detector, images, "fake" if sign > 0 else "real")
     return heatmaps if entry.absolute else sign * heatmaps
 
 
@@ -287,30 +285,30 @@ def agreement(maps):
     )
 
 
-def put_back(model, faces, maps, keep):
+def put_back(detector, faces, maps, keep):
     """Put the parent's pixels back into one fake; see `PutBack`."""
     check_aligned(faces)
-    effects = faithfulness.region_effects(model, faces).iloc[0]
+    effects = faithfulness.region_effects(detector, faces).iloc[0]
     gap, cell = effects.gap, _cell(faces.images.shape[1])
     made = keep(
-        "causal_maps", lambda: vars(faithfulness.causal_maps(model, faces, cell, progress=False))
+        "causal_maps", lambda: vars(faithfulness.causal_maps(detector, faces, cell, progress=False))
     )
     cause = faithfulness.CausalMaps(**made)
     cells = {name: faithfulness.cell_sums(heatmaps[:1], cell) for name, heatmaps in maps.items()}
     orders = {name: faithfulness.order_cells(sums) for name, sums in cells.items()}
     orders["experiment"] = faithfulness.order_cells(cause.effect)
-    gone = {name: _gone(model, faces, order, cause, cell) for name, order in orders.items()}
+    gone = {name: _gone(detector, faces, order, cause, cell) for name, order in orders.items()}
     even = np.zeros_like(cause.effect)
     random = [faithfulness.order_cells(even, seed) for seed in range(10)]
-    gone["chance"] = np.mean([_gone(model, faces, order, cause, cell) for order in random])
+    gone["chance"] = np.mean([_gone(detector, faces, order, cause, cell) for order in random])
     effect = np.kron(cause.effect[0], np.ones((cell, cell))) / cell**2
     regions = {name: effects[f"without_{name}"] / gap for name in region_masks(faces)}
     probability, parent = expit([cause.fake[0], cause.twin[0]]).tolist()
     return PutBack(probability, parent, float(gap), pd.Series(regions), pd.Series(gone), effect)
 
 
-def _gone(model, faces, order, cause, cell):
-    logit = faithfulness.put_back(model, faces, order, (PUT_BACK,), cell)[0, 0]
+def _gone(detector, faces, order, cause, cell):
+    logit = faithfulness.put_back(detector, faces, order, (PUT_BACK,), cell)[0, 0]
     return float((cause.fake[0] - logit) / (cause.fake[0] - cause.twin[0]))
 
 

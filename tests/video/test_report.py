@@ -21,15 +21,16 @@ import odd_clips
 from xaifake.data import load_faces
 from xaifake.data.clips import embedded_clips
 from xaifake.data.footage import open_footage
-from xaifake.data.people import Person
-from xaifake.detector.reference import REASONS, learn_reference, load_reference
+from xaifake.detector import Detector
 from xaifake.errors import UserError
-from xaifake.judge.examination import agreement, share_of_evidence
-from xaifake.judge.parts import Parts
-from xaifake.judge.verdict import ENTRIES, Entry
-from xaifake.show import report as module
-from xaifake.show import wording
-from xaifake.show.report import Report, Verdict, check_page, explain_video
+from xaifake.judge.verdict import Entry, default_methods
+from xaifake.runs import ResultCache
+from xaifake.video import report as module
+from xaifake.video import wording
+from xaifake.video.examination import agreement, share_of_evidence
+from xaifake.video.people import Person
+from xaifake.video.reference import REASONS, learn_reference, load_reference
+from xaifake.video.report import Report, Verdict, check_page, explain_video
 
 DAY = date(2020, 1, 2)
 CHEAP = ["gradient (absolute)"]
@@ -45,7 +46,7 @@ HOSTILE = (
 
 
 def explained(path, methods=CHEAP, frames=3, **options):
-    return explain_video(path, methods, frames, progress=False, **options)
+    return explain_video(path, methods=methods, frames=frames, progress=False, **options)
 
 
 def text_of(html):
@@ -63,7 +64,7 @@ def clips():
 def fake(clips, load_once):
     """The report about an embedded fake of a person whom the detector has never seen."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_detector", load_once)
+        patch.setattr(Detector, "pretrained", load_once)
         return explained(clips / FAKES / FAKE, METHODS, 6)
 
 
@@ -156,7 +157,9 @@ def test_a_verdict_is_withheld_for_a_face_that_cannot_be_judged(logits, reasons,
     checks = fake.verdicts[0].checks[:2].assign(**{name: name in reasons for name in REASONS})
     verdict = Verdict(Person(sightings), np.array(logits), checks, np.array([0, 1]))
     assert verdict.word == word and verdict.doubts == reasons
-    report = Report(fake.footage, "", 2, [verdict], fake.reference, {}, fake.settings, fake.model)
+    report = Report(
+        fake.footage, "", 2, [verdict], fake.reference, {}, fake.settings, fake.detector
+    )
     text = text_of(report.html(DAY))
     top = text[: text.index("A score is not proof")]
     assert ("cannot be expected to judge" in top) == bool(reasons)
@@ -317,7 +320,7 @@ def test_it_is_small(page):
 def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
     """Maps of noise, which cannot be compressed, in as many methods as there may be."""
     (verdict,) = fake.verdicts
-    names = [entry.name for entry in ENTRIES][: module.MOST_MAPS // module.EXPLAINED]
+    names = [entry.name for entry in default_methods()][: module.MOST_MAPS // module.EXPLAINED]
     noise = np.random.default_rng(0)
     maps = {name: noise.normal(size=(3, 128, 128)) for name in names}
     regions = share_of_evidence(maps, verdict.examination.faces, 1)
@@ -437,8 +440,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
 
 def test_pieces_of_another_run_make_way(clips, loaded, tmp_path):
     keep = tmp_path / "page.unfinished"
-    other = module._kept(module._claim(keep), {"digest": "another file"})
-    other.arrays("person_0/x", lambda: {"a": np.ones(1)})
+    other = ResultCache(keep / module._KEPT, {"digest": "another file"}).claim()
+    other.cached_arrays("person_0/x", lambda: {"a": np.ones(1)})
     assert len(list(keep.rglob("*.npz"))) == 1
     explained(clips / REAL, frames=1, keep=keep)
     assert not keep.exists()
@@ -450,7 +453,8 @@ def files(folder):
 
 def test_a_folder_that_was_there_keeps_what_is_in_it(clips, loaded, tmp_path):
     """Even the results of another long computation, whose settings differ."""
-    Parts(tmp_path, {"scale": 2.0}).table("localisation", lambda: pd.DataFrame({"a": [1]}))
+    other = ResultCache(tmp_path, {"scale": 2.0}).claim()
+    other.cached_table("localisation", lambda: pd.DataFrame({"a": [1]}))
     before = files(tmp_path)
     explained(clips / REAL, frames=1, keep=tmp_path)
     assert files(tmp_path) == before
@@ -460,23 +464,19 @@ def test_a_folder_that_was_there_keeps_what_is_in_it(clips, loaded, tmp_path):
     assert empty.is_dir() and not list(empty.iterdir())
 
 
-def test_a_sub_folder_that_is_not_ours_is_refused_and_kept(tmp_path):
-    (tmp_path / module._KEPT).mkdir()
-    own = module._claim(tmp_path)  # empty, as a run leaves it that was killed at its start
-    module._kept(own, {})
-    module._drop(own)
-    for place in (tmp_path / module._KEPT / "theirs.txt", tmp_path / "a file"):
-        place.parent.mkdir(exist_ok=True)
-        place.write_text("something")
+@pytest.mark.parametrize("place", [f"{module._KEPT}/theirs.txt", module._KEPT, "a file"])
+def test_a_sub_folder_that_is_not_ours_is_refused_and_kept(clips, loaded, tmp_path, place):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("something")
     before = files(tmp_path)
-    for keep in (tmp_path, tmp_path / "a file"):
-        with pytest.raises(UserError, match="not made by explain_video: give another folder"):
-            module._claim(keep)
+    keep = tmp_path / "a file" if place == "a file" else tmp_path
+    with pytest.raises(UserError, match="give (another|a) folder"):
+        explained(clips / REAL, frames=1, keep=keep)
     assert files(tmp_path) == before
 
 
 def test_it_says_beforehand_how_long_it_takes(clips, loaded, capsys):
-    explain_video(clips / REAL, CHEAP, 2)
+    explain_video(clips / REAL, methods=CHEAP, frames=2)
     said = capsys.readouterr().out
     assert re.search(r"About \d+ (seconds|minutes) for one person", said)
     assert re.search(r"1 person to explain: 4 maps, about (a few|\d+) (seconds|minutes)", said)
@@ -496,7 +496,8 @@ def test_a_page_that_cannot_be_written_is_told_beforehand(out, message, tmp_path
 
 def test_a_detector_of_ones_own_is_taken_and_not_praised(clips, load_once, monkeypatch):
     monkeypatch.setattr(module, "reference_for", lambda *given: load_reference(2.0))
-    report = explained(clips / REAL, frames=1, model=load_once(2.0, None))
+    yours = replace(load_once(2.0), shipped=False)
+    report = explained(clips / REAL, frames=1, detector=yours)
     text = text_of(report.html(DAY))
     assert "What it was trained on is not known here" in text
     assert "nobody has measured which method can be trusted" in text
@@ -509,7 +510,7 @@ def small_detector(size):
     x = keras.layers.Conv2D(24, 5, strides=4, padding="same", activation="relu")(inputs)
     x = keras.layers.Conv2D(24, 3, strides=2, padding="same", activation="relu")(x)
     logit = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, logit, name="small")
+    return Detector(keras.Model(inputs, logit, name="small"))
 
 
 @pytest.mark.parametrize("size", [96, 150])
@@ -518,7 +519,7 @@ def test_a_detector_of_another_size_goes_through(size, clips, monkeypatch):
     images = np.stack([cv2.resize(image, (size, size)) for image in faces.images])
     known = learn_reference(detector, replace(faces, images=images))
     monkeypatch.setattr(module, "reference_for", lambda *given: known)
-    report = explained(clips / FAKES / FAKE, ["gradient", "grad_cam"], frames=2, model=detector)
+    report = explained(clips / FAKES / FAKE, ["gradient", "grad_cam"], frames=2, detector=detector)
     assert report.verdicts[0].examination.maps["gradient"].shape == (2, size, size)
     assert "small" in text_of(report.html(DAY)) and report.reference.mean.shape == (24,)
 

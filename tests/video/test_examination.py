@@ -5,11 +5,10 @@ import pytest
 
 from xaifake import explain
 from xaifake.data.faces import Face
-from xaifake.data.people import Sighting
-from xaifake.detector import predict_logits
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
-from xaifake.judge.examination import (
+from xaifake.judge.localisation import region_masks
+from xaifake.video.examination import (
     METHODS,
     agreement,
     as_faces,
@@ -22,7 +21,7 @@ from xaifake.judge.examination import (
     known_faithfulness,
     share_of_evidence,
 )
-from xaifake.judge.localisation import region_masks
+from xaifake.video.people import Sighting
 
 ENTRIES = find_entries(["gradient (absolute)", "input_t_gradient", "grad_cam"])
 
@@ -37,7 +36,7 @@ def shipped(detector, shipped_faces):
     """Two frames of a whole-face fake that the detector finds, with twins."""
     faces = shipped_faces(2.0)
     fakes = faces[(faces.labels == 1) & (faces.table.region == "whole").to_numpy()]
-    logits = predict_logits(detector, fakes.images)
+    logits = detector.logits(fakes.images)
     video = fakes.table.video[int(np.argmax(logits))]
     return fakes[(fakes.table.video == video).to_numpy()]
 
@@ -131,7 +130,7 @@ def test_stability_has_every_method_and_change_and_no_more_than_the_ceiling(exam
 
 def test_putting_back_is_the_experiment_of_chapter_10(detector, faces, examined):
     found = examined.put_back
-    logits = predict_logits(detector, np.concatenate([faces.images[:1], faces.twins[:1]]))
+    logits = detector.logits(np.concatenate([faces.images[:1], faces.twins[:1]]))
     assert found.gap == pytest.approx(logits[0] - logits[1], abs=1e-3)
     effects = faithfulness.region_effects(detector, faces[:1])
     assert found.regions["eyes"] == pytest.approx(

@@ -6,10 +6,9 @@ text that comes from the video's name or header is escaped by the template.
 
 import base64
 import hashlib
-import json
 import os
-import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -19,18 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from joblib import cpu_count
 from scipy.special import expit
 
 from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
-from xaifake.data.folders import write_text
 from xaifake.data.footage import Footage, open_footage
-from xaifake.data.people import Person, find_people
-from xaifake.data.workers import processors
-from xaifake.detector.reference import Reference, check_faces, doubts, reference_for
-from xaifake.detector.xception import load_detector, predict_logits
+from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
-from xaifake.judge.examination import (
+from xaifake.progress import progress_bar
+from xaifake.runs import ResultCache, write_text
+from xaifake.video import wording
+from xaifake.video.examination import (
     METHODS,
     Examination,
     as_faces,
@@ -42,15 +41,11 @@ from xaifake.judge.examination import (
     find_entries,
     known_faithfulness,
 )
-from xaifake.judge.maps import fingerprint
-from xaifake.judge.parts import Parts
-from xaifake.progress import progress_bar
-from xaifake.scales import SCALE
-from xaifake.show import wording
-from xaifake.show.pictures import heatmap_png, marked_jpeg, score_chart
+from xaifake.video.people import Person, find_people
+from xaifake.video.pictures import heatmap_png, marked_jpeg, score_chart
+from xaifake.video.reference import Reference, check_faces, doubts, reference_for
 
-_KEPT = "explain_video"  # the sub-folder of `keep` that is ours
-_MARK = "made_by_explain_video.json"  # what it holds from the first: only what has it is deleted
+_KEPT = "explain_video"  # sub-folder of `keep`
 TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 FRAMES = 32
 PICTURES = 3  # of a person, that are explained
@@ -68,14 +63,14 @@ class Verdict:
 
     Attributes
     ----------
-    person : xaifake.data.people.Person
+    person : xaifake.video.people.Person
     logits : numpy.ndarray of float, (N,)
         Of the person's sightings.
     checks : pandas.DataFrame
-        Of `xaifake.detector.reference.check_faces`, one row a sighting.
+        Of `xaifake.video.reference.check_faces`, one row a sighting.
     deciding : numpy.ndarray of int
         Indices of the sightings that decided, the heaviest first.
-    examination : xaifake.judge.examination.Examination or None
+    examination : xaifake.video.examination.Examination or None
         None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`).
     notes : list of str
         Why something was left out, in sentences.
@@ -95,7 +90,7 @@ class Verdict:
 
     @property
     def doubts(self):
-        """Names of `xaifake.detector.reference.REASONS` for which the score does not count."""
+        """Names of `xaifake.video.reference.REASONS` for which the score does not count."""
         return doubts(self.checks)
 
     @property
@@ -122,15 +117,14 @@ class Report:
         Frames that could be read and were searched for faces.
     verdicts : list of Verdict
         The person seen most often first.
-    reference : xaifake.detector.reference.Reference
+    reference : xaifake.video.reference.Reference
         What is known of the detector.
     truth : dict
         ``label`` and ``parent`` where the footage is one of the embedded clips, else empty.
     settings : dict
         scale, methods, weights and faces (None for the shipped ones) and fingerprint (of the
         weights).
-    model : keras.Model
-        The detector.
+    detector : Detector
     """
 
     footage: Footage
@@ -140,7 +134,7 @@ class Report:
     reference: Reference
     truth: dict
     settings: dict
-    model: object = field(repr=False)
+    detector: Detector = field(repr=False)
 
     @property
     def table(self):
@@ -183,21 +177,17 @@ class Report:
     @cached_property
     def _trust(self):
         """What is known of the methods on the shipped detector; None for another one."""
-        if self.settings["weights"] is not None:
-            return None
-        return known_faithfulness(self.settings["scale"])
+        return known_faithfulness(self.detector.scale) if self.detector.shipped else None
 
 
 def explain_video(
     path,
+    detector=None,
     methods=METHODS,
     frames=FRAMES,
-    scale=SCALE,
-    weights=None,
     faces=None,
     parent=None,
     keep=None,
-    model=None,
     progress=True,
 ):
     """Judge every face in a video, a folder of pictures or a picture, and explain the verdicts.
@@ -206,14 +196,13 @@ def explain_video(
     ----------
     path : str or Path
         See `xaifake.data.footage.open_footage`.
+    detector : Detector, optional
+        The shipped one of the larger scale if not given. For another one give `faces` that were cut
+        for its size and that it has not seen.
     methods : sequence of str
-        See `xaifake.judge.examination.find_entries`.
+        See `xaifake.video.examination.find_entries`.
     frames : int
         Frames that are looked at, evenly spread over the time.
-    scale : float
-        Of the face's square, and of the shipped weights if no others are given.
-    weights : str or Path, optional
-        Of Xception, instead of the shipped ones.
     faces : str or Path, optional
         Folder of `extract_faces` with test faces that the detector's reliability is measured on;
         the faces that come with the package if not given.
@@ -223,9 +212,6 @@ def explain_video(
     keep : str or Path, optional
         Folder in which finished maps are kept until the end, so that a second call goes on. They
         lie in a sub-folder of their own; nothing else in the folder is touched.
-    model : keras.Model, optional
-        A detector of your own, instead of Xception with `weights`: functional, with one logit, for
-        values from -1 to 1. Give `faces` that were cut for its size.
     progress : bool
         Say how long it will take, and show progress bars.
 
@@ -237,42 +223,46 @@ def explain_video(
     ------
     UserError
         If there is nothing to see, a method is unknown, the parent is not in register, or the
-        sub-folder of `keep` is there and was not made by this function.
+        sub-folder of `keep` is there and was not made by this function, or another process is at
+        work in it.
     """
     entries = find_entries(methods)
     if frames < 1:
         raise UserError(f"frames={frames}: give the number of frames to look at, at least 1.")
     footage = open_footage(path)
-    own = None if keep is None else _claim(Path(keep))
     say = print if progress else _say_nothing
-    given = weights if model is None else model
-    detector = load_detector(scale, weights) if model is None else model
+    detector = Detector.pretrained() if detector is None else as_detector(detector)
+    if detector.scale is None:
+        raise UserError("The detector's scale is not known: give Detector.from_keras(..., scale=).")
     numbers = footage.spread(frames)
-    pass_seconds = _time_a_pass(detector)
-    say(wording.estimate(len(numbers), len(entries), _one_person(entries, pass_seconds, numbers)))
-    reference = reference_for(detector, scale, given, faces, progress)
-    read = []
-    looking = progress_bar(
-        footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
-    )
-    people = find_people(_noted(looking, read), scale, detector.input_shape[1])
-    verdicts = [judge_person(detector, person, reference) for person in people]
-    digest = _digest(footage.path)
     settings = {
-        "scale": float(scale),
+        "scale": detector.scale,
         "methods": [entry.name for entry in entries],
-        "weights": None if given is None else getattr(given, "name", None) or Path(given).name,
+        "weights": None if detector.shipped else detector.name,
         "faces": None if faces is None else Path(faces).name,
-        "fingerprint": fingerprint(detector.get_weights()),
+        "fingerprint": detector.fingerprint,
     }
-    truth = embedded_truth(footage.path)
-    if parent is not None:
-        truth = {"label": None, **truth, "parent": Path(parent)}
-    kept = own and _kept(own, {**settings, "digest": digest, "frames": numbers})
-    report = Report(footage, digest, len(read), verdicts, reference, truth, settings, detector)
-    _examine(report, entries, kept, pass_seconds, progress)
-    if kept is not None:
-        _drop(own)
+    file_digest = _digest(footage.path)
+    run = {**settings, "digest": file_digest, "frames": numbers}
+    cache = None if keep is None else ResultCache(Path(keep) / _KEPT, run)
+    with nullcontext() if cache is None else cache.scratch() as kept:
+        pass_seconds = _time_a_pass(detector)
+        seconds = _one_person(entries, pass_seconds, numbers)
+        say(wording.estimate(len(numbers), len(entries), seconds))
+        reference = reference_for(detector, faces, progress)
+        read = []
+        looking = progress_bar(
+            footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
+        )
+        people = find_people(_noted(looking, read), detector.scale, detector.side)
+        verdicts = [judge_person(detector, person, reference) for person in people]
+        truth = embedded_truth(footage.path)
+        if parent is not None:
+            truth = {"label": None, **truth, "parent": Path(parent)}
+        report = Report(
+            footage, file_digest, len(read), verdicts, reference, truth, settings, detector
+        )
+        _examine(report, entries, kept, pass_seconds, progress)
     return report
 
 
@@ -294,18 +284,18 @@ def check_page(out, path):
     return out
 
 
-def judge_person(model, person, reference):
+def judge_person(detector, person, reference):
     """Return a person's `Verdict`, not yet explained.
 
     Parameters
     ----------
-    model : keras.Model
-    person : xaifake.data.people.Person
-    reference : xaifake.detector.reference.Reference
+    detector : Detector
+    person : xaifake.video.people.Person
+    reference : xaifake.video.reference.Reference
     """
-    logits = predict_logits(model, person.images)
+    logits = detector.logits(person.images)
     sides = [sighting.square[2] for sighting in person.sightings]
-    checks = check_faces(model, person.images, sides, reference)
+    checks = check_faces(detector, person.images, sides, reference)
     return Verdict(person, logits, checks, deciding_frames(logits, PICTURES))
 
 
@@ -322,20 +312,20 @@ def _examine(report, entries, kept, pass_seconds, progress):
         for number, verdict in enumerate(verdicts):
 
             def keep(name, make, number=number):
-                return kept.arrays(f"person_{number}/{name}", make) if kept else make()
+                return kept.cached_arrays(f"person_{number}/{name}", make) if kept else make()
 
             def done(entry, count):
                 bar.update(passes[entry.name] * count)
 
             faces = _deciding_faces(report, verdict)
             sign = 1 if verdict.probability >= 0.5 else -1
-            verdict.examination = examine(report.model, faces, sign, entries, keep, done)
+            verdict.examination = examine(report.detector, faces, sign, entries, keep, done)
             _drop_small_gap(verdict)
 
 
 def _deciding_faces(report, verdict):
     sightings = [verdict.person.sightings[k] for k in verdict.deciding]
-    scale = report.settings["scale"]
+    scale = report.detector.scale
     if not report.truth.get("parent"):
         return as_faces(sightings, scale)
     parent = open_footage(report.truth["parent"])
@@ -378,51 +368,18 @@ def _say_nothing(line):
     pass
 
 
-def _time_a_pass(model):
-    images = np.zeros((PICTURES, *model.input_shape[1:]), np.uint8)
-    predict_logits(model, images)  # compiles
+def _time_a_pass(detector):
+    images = np.zeros((PICTURES, detector.side, detector.side, 3), np.uint8)
+    detector.logits(images)  # compiles
     start = time.perf_counter()
-    predict_logits(model, images)
+    detector.logits(images)
     return (time.perf_counter() - start) / PICTURES
 
 
 def _one_person(entries, pass_seconds, numbers):
     maps = sum(count_passes(entries).values()) * count_maps(min(PICTURES, len(numbers)))
-    search = _SEARCH_SECONDS * len(numbers) / processors()
+    search = _SEARCH_SECONDS * len(numbers) / cpu_count()
     return _START_SECONDS + search + maps * pass_seconds
-
-
-def _claim(keep):
-    """Return our sub-folder of a folder, made and marked; refuse one that is not ours."""
-    own = keep / _KEPT
-    if (own / _MARK).is_file():
-        return own
-    if keep.is_file() or own.is_file() or (own.is_dir() and any(own.iterdir())):
-        raise UserError(
-            f"Finished maps are to be kept in {own}, and what is there was not made by "
-            "explain_video: give another folder for keep."
-        )
-    made_keep = not keep.exists()
-    own.mkdir(parents=True, exist_ok=True)
-    write_text(own / _MARK, json.dumps({"made_keep": made_keep}))
-    return own
-
-
-def _kept(own, settings):
-    """Return the pieces of a run that was stopped; those of another run make way."""
-    try:
-        return Parts(own / "pieces", settings)
-    except UserError:
-        shutil.rmtree(own / "pieces")
-        return Parts(own / "pieces", settings)
-
-
-def _drop(own):
-    """Remove what `_claim` made: our sub-folder, and the one around it if nothing else is there."""
-    made_keep = json.loads((own / _MARK).read_text(encoding="utf-8"))["made_keep"]
-    shutil.rmtree(own)
-    if made_keep and not any(own.parent.iterdir()):
-        own.parent.rmdir()
 
 
 def _digest(path):

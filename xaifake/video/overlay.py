@@ -9,15 +9,16 @@ import matplotlib
 import numpy as np
 from scipy.special import expit
 
+from xaifake.data.encoding import VideoWriter
 from xaifake.data.faces import FaceFinder, cut_square, face_square
 from xaifake.data.footage import open_footage
-from xaifake.data.people import Person, assign
-from xaifake.data.rendering import VideoWriter
 from xaifake.errors import UserError
-from xaifake.judge.examination import find_entries
+from xaifake.heatmaps import colour_limit
 from xaifake.progress import progress_bar
-from xaifake.show import wording
-from xaifake.show.maps import COLOURS, PERCENTILE
+from xaifake.show.maps import COLOURS
+from xaifake.video import wording
+from xaifake.video.examination import find_entries
+from xaifake.video.people import Person, assign
 
 BATCH = 32  # frames
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
@@ -50,7 +51,7 @@ def write_overlay(report, out, progress=True):
 
     Parameters
     ----------
-    report : xaifake.show.report.Report
+    report : xaifake.video.report.Report
         Of a video.
     out : str or Path
         An ``.mp4`` file; it appears whole or not at all.
@@ -117,18 +118,17 @@ class _Artist:
         """Yield each frame with its drawn picture."""
         seen = [self._who(frame.image, faces) for frame, faces in batch]
         squares = [
-            [face_square(face, self.report.settings["scale"]) for face, _ in pairs]
-            for pairs in seen
+            [face_square(face, self.report.detector.scale) for face, _ in pairs] for pairs in seen
         ]
         crops = [
-            cut_square(frame.image, square, self.report.model.input_shape[1])[0]
+            cut_square(frame.image, square, self.report.detector.side)[0]
             for (frame, _), ones in zip(batch, squares, strict=True)
             for square in ones
         ]
         maps, logits = iter(()), iter(())
         if crops:
-            heatmaps, said = self.entry.maps(self.report.model, np.stack(crops))
-            maps, logits = iter(heatmaps), iter(said.logit)
+            heatmaps, said = self.entry.maps(self.report.detector, np.stack(crops))
+            maps, logits = iter(heatmaps), iter(said["logit"])
         for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
             picture = frame.image.copy()
             for (_, person), square in zip(pairs, ones, strict=True):
@@ -162,8 +162,7 @@ class _Artist:
         total, count = self.scores.get(id(person), (0.0, 0))
         self.scores[id(person)] = total, count = total + probability, count + 1
         heatmap = cv2.GaussianBlur(heatmap.astype(np.float32), (0, 0), SMOOTHED)
-        most = np.percentile(np.abs(heatmap), PERCENTILE) or 1.0
-        limit = self.limits.setdefault(id(person), most)
+        limit = self.limits.setdefault(id(person), colour_limit(heatmap))
         large = cv2.resize(np.clip(heatmap / limit, -1, 1), (side, side))
         height, width = picture.shape[:2]
         rows, columns = (

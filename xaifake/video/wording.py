@@ -4,7 +4,7 @@ Limits that turn numbers into words stand here, where they can be read and chang
 agreement and stability are the ones of chapter 11_verdict.
 """
 
-from xaifake.detector.reference import REASONS
+from xaifake.video.reference import REASONS
 
 UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames

@@ -10,16 +10,16 @@ import odd_clips
 from xaifake.data.clips import embedded_clips
 from xaifake.data.footage import open_footage
 from xaifake.errors import UserError
-from xaifake.show import overlay
-from xaifake.show.overlay import BAND, check_overlay, write_overlay
-from xaifake.show.report import explain_video
+from xaifake.video import overlay
+from xaifake.video.overlay import BAND, check_overlay, write_overlay
+from xaifake.video.report import explain_video
 
 CHEAP = ["gradient (absolute)"]
 TIMES = [0, 0.04, 0.1, 0.5, 0.52, 0.9, 1.5, 1.6, 1.7, 2.5]
 
 
 def explained(path, frames=2):
-    return explain_video(path, CHEAP, frames, progress=False)
+    return explain_video(path, methods=CHEAP, frames=frames, progress=False)
 
 
 @pytest.fixture

@@ -1,0 +1,5 @@
+"""The sixth room: a page about any video (chapter 12_explain_a_video)."""
+
+from xaifake.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, {"report": ["explain_video"]})
