@@ -5,7 +5,7 @@
 #   make test-book     the chapters as published, compared with their outputs; every page by axe
 #   make test-changed  the same comparison, of the chapters that can have changed
 #   make test-all      all there are, those of Colab's packages, kills and clusters included
-# The others: env html pdf lab refresh lock address clean (see README.md).
+# The others: env html pdf lab refresh lock address size clean (see README.md).
 # PYTHON=/path/to/python chooses the Python that the environment is made with.
 
 BIN := .venv/bin
@@ -23,7 +23,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 # Images for containers often set it: every process would then compile TensorFlow anew, for 15 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book html pdf test test-book test-changed test-slow test-all env lab refresh lock address clean
+.PHONY: book html pdf test test-book test-changed test-slow test-all env lab refresh lock address size clean
 
 book: env
 	$(BIN)/python tools/run_chapters.py --profile demo --out _build/executed
@@ -33,7 +33,7 @@ html: env
 	$(BIN)/python tools/build_book.py
 
 pdf: env
-	$(BIN)/python tools/print_book.py
+	$(BIN)/python tools/build_book.py --pdf
 
 test: env
 	$(PYTEST) $(TWO)
@@ -81,7 +81,7 @@ lab: env
 	$(BIN)/jupyter lab notebooks
 
 refresh: env
-	$(BIN)/python tools/refresh_notebooks.py
+	$(BIN)/python tools/run_chapters.py --store
 
 lock: env
 	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCKED) -o requirements/requirements.txt
@@ -91,6 +91,11 @@ lock: env
 
 address: env
 	$(BIN)/python tools/set_address.py
+
+size:
+	@for folder in xaifake tools benchmarks tests; do \
+		printf '%-11s%6s lines of Python\n' $$folder \
+			$$(find $$folder -name '*.py' -exec cat {} + | wc -l); done
 
 clean:
 	rm -rf _build

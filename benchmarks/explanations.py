@@ -28,10 +28,9 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import machine, spread  # noqa: E402
-
 from xaifake import explain, methods  # noqa: E402
 from xaifake.data import load_faces  # noqa: E402
-from xaifake.detector import build_xception, load_detector  # noqa: E402
+from xaifake.detector import Detector, build_xception  # noqa: E402
 from xaifake.errors import UserError  # noqa: E402
 from xaifake.explainers import lime  # noqa: E402
 from xaifake.explainers.question import ask, batches  # noqa: E402
@@ -157,7 +156,7 @@ def memory(name, count):
 
 def peak(name, count):
     """Print how much this process grows at its height when a method runs after a forward pass."""
-    model, images = load_detector(2.0), load_faces(scale=2.0).images[:count]
+    model, images = Detector.pretrained(2.0).model, load_faces(scale=2.0).images[:count]
     forward(model, images, count)()
     before = height()
     faces = images[:1] if name in ONE_FACE else images
@@ -221,7 +220,7 @@ def main(arguments=None):
     devices = tf.config.list_physical_devices("GPU")
     gpu = [tf.config.experimental.get_device_details(device)["device_name"] for device in devices]
     print(f"{machine(tf, np)}, GPU: {', '.join(gpu) or 'none'}")
-    model, images = load_detector(2.0), load_faces(scale=2.0).images
+    model, images = Detector.pretrained(2.0).model, load_faces(scale=2.0).images
     OPTIONS["lime"]["num_samples"] = options.samples
     rows = compare_lime(model, images, options.samples, options.rounds)
     if options.only_lime:

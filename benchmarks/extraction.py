@@ -3,7 +3,7 @@
     python benchmarks/extraction.py [--clips 8] [--frames 48] [--rounds 3] [--processes 1 2]
 
 The clips are made from the embedded portraits on larger, moving backgrounds (see
-tools/hd_clips.py): in most of them one person, in others two, none, or one who leaves. Both ways
+hd_clips.py): in most of them one person, in others two, none, or one who leaves. Both ways
 take turns in the same minutes; the figures are medians over the rounds, with the smallest and
 largest. What parts decoding, searching and the rest (cutting and JPEG) have, and which kind of clip
 gains how much, is measured on one pass in this process. All frames of the clips are taken; of a
@@ -25,11 +25,10 @@ import dlib
 import numpy as np
 import pandas as pd
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tools"), str(Path(__file__).parent)]
-
-from measure import machine, spread  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
 
 import hd_clips  # noqa: E402
+from measure import machine, spread  # noqa: E402
 from xaifake.data import extract_faces  # noqa: E402
 from xaifake.data import extraction as stages  # noqa: E402
 from xaifake.data.dataset import SQUARE  # noqa: E402

@@ -20,9 +20,8 @@ import tensorflow as tf
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import machine, spread  # noqa: E402
-
 from xaifake.data import load_faces  # noqa: E402
-from xaifake.detector import load_detector, preprocess  # noqa: E402
+from xaifake.detector import Detector, preprocess  # noqa: E402
 from xaifake.detector.forward import forward, in_batches  # noqa: E402
 from xaifake.errors import UserError  # noqa: E402
 
@@ -89,7 +88,7 @@ def main(arguments=None):
     for scale in options.scales:
         print(f"detector of scale {scale}")
         images = preprocess(load_faces(scale=scale).images[: options.count])
-        compare(load_detector(scale), images, options.batch, options.rounds)
+        compare(Detector.pretrained(scale).model, images, options.batch, options.rounds)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ IMPORTS = (
     "import tensorflow, keras",
     "from xaifake.explainers import lrp",
     "from xaifake import explain",
-    "from xaifake.detector import load_detector",
+    "from xaifake import Detector",
 )
 TIMED = """\
 import sys, time

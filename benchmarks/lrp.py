@@ -42,8 +42,8 @@ import sys, time
 start = float(sys.argv[1])
 import numpy as np
 import xaifake
-from xaifake.detector import load_detector
-model = load_detector(2.0)
+from xaifake.detector import Detector
+model = Detector.pretrained(2.0).model
 images = np.load(sys.argv[2])[:1]
 loaded = time.time()
 xaifake.explain(model, images, sys.argv[3])
@@ -231,12 +231,12 @@ def main():
     parser.add_argument("--store", action="store_true")
     arguments = parser.parse_args()
     from xaifake.data import load_faces
-    from xaifake.detector import load_detector
+    from xaifake.detector import Detector
     from xaifake.explainers.question import ask
     from xaifake.explainers.stored import BENCHMARKS
 
     images = load_faces(scale=2.0).images[:BATCH]
-    question = ask(load_detector(2.0), images)
+    question = ask(Detector.pretrained(2.0).model, images)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         np.save(folder / "images.npy", images)

@@ -2,7 +2,7 @@
 
     python benchmarks/planning.py [--seconds 20] [--rounds 3] [--workers 1 8 64 256]
 
-A clip of 1920 x 1080 at 25 frames a second with one person in it (see tools/hd_clips.py) stands for
+A clip of 1920 x 1080 at 25 frames a second with one person in it (see hd_clips.py) stands for
 a real video, from which 267 frames are taken, and with a mask video beside it for a fake one, from
 which 39 are, as many as in the paper. Every video is decoded to its end. One process cuts both
 scales; the figures are medians over the rounds, with the smallest and largest, times DFD's 363 real
@@ -21,11 +21,10 @@ import cv2
 import dlib
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tools")]
-
-from measure import machine, spread  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))
 
 import hd_clips  # noqa: E402
+from measure import machine, spread  # noqa: E402
 from xaifake.data.dfd import DFD_VIDEOS  # noqa: E402
 from xaifake.data.extraction import cut_video  # noqa: E402
 from xaifake.data.portraits import read_portraits  # noqa: E402

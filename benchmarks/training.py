@@ -36,7 +36,6 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measure import machine, spread  # noqa: E402
-
 from xaifake.data.dataset import read_encoded  # noqa: E402
 from xaifake.detector import build_xception  # noqa: E402
 from xaifake.detector.batches import EncodedFaces, EpochBatches, augment  # noqa: E402

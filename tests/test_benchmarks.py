@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -96,6 +97,9 @@ def test_the_extraction_benchmark_prints_ratio_and_shares(capsys):
         assert words in printed
 
 
+SHIPPED = SimpleNamespace(pretrained=lambda scale: SimpleNamespace(model=small_network()))
+
+
 def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypatch, tmp_path):
     training = load("training")
     monkeypatch.setattr(training, "build_xception", small_network)
@@ -124,6 +128,9 @@ def test_the_import_benchmark_prints_seconds_beside_numpy(capsys, monkeypatch):
     assert re.fullmatch(r"import xaifake: .* s, \d+ modules, \S+ times NumPy", lines[1])
     seconds, modules = imports.measure("import time, wave; time.sleep(0.2)")
     assert seconds >= 0.2 and modules > 10
+
+
+SHIPPED = SimpleNamespace(pretrained=lambda scale: SimpleNamespace(model=small_network()))
 
 
 def test_the_training_benchmark_says_where_the_time_goes(capsys, monkeypatch):
@@ -174,7 +181,7 @@ def test_the_plan_for_dfd_multiplies_what_it_measures(capsys):
 
 def test_the_explanation_benchmark_measures_each_part(capsys, monkeypatch):
     explanations = load("explanations")
-    monkeypatch.setattr(explanations, "load_detector", lambda scale: small_network())
+    monkeypatch.setattr(explanations, "Detector", SHIPPED)
     monkeypatch.setattr(explanations, "build_xception", small_network)
     tiny = "--rounds 1 --methods gradient lime --samples 8 --batches 1 --memory 0 --sizes 71"
     tiny += " --growing 32 --growing-samples 4 --steps"
@@ -194,7 +201,7 @@ def test_memory_is_what_a_method_needs_beyond_a_forward_pass():
 
 def test_the_ways_to_a_logit_are_compared_on_the_same_pictures(capsys, monkeypatch):
     forward = load("forward")
-    monkeypatch.setattr(forward, "load_detector", lambda scale: small_network())
+    monkeypatch.setattr(forward, "Detector", SHIPPED)
     forward.main("--count 40 --rounds 2 --batch 16 --scales 2".split())
     lines = capsys.readouterr().out.splitlines()
     for way in ("Keras", "OpenVINO"):

@@ -9,13 +9,12 @@ import pytest
 import compute_grids
 from xaifake.detector import sample_found_fakes
 from xaifake.explainers import explain
-from xaifake.explainers.lime import fit_surrogate
 from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
 from xaifake.judge.localisation import BASELINES, against_best_baseline, localise, moves
-from xaifake.judge.maps import fingerprint
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
 from xaifake.judge.sanity import FAILED, alike_when_shuffled
 from xaifake.judge.verdict import ENTRIES, judged, judged_settings
+from xaifake.runs import digest
 
 
 def test_stored_curves_have_every_entry_of_the_sweep():
@@ -104,25 +103,12 @@ def test_the_stored_benchmark_has_each_rule_and_engine():
     assert stored.first_map_s.notna().sum() >= 6
 
 
-def test_fewer_samples_of_lime_are_the_first_of_the_many():
-    images = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
-    segments = np.arange(8)[:, None] // 4 * 2 + np.arange(8) // 4
-
-    def classify(pictures):
-        return 0.5 + 0.1 * pictures.mean(axis=(1, 2, 3))
-
-    answers = compute_grids._record(classify, images, segments, None, seed=3)
-    replayed = fit_surrogate(compute_grids._replay(answers), images, segments, None, 50, seed=3)
-    asked = fit_surrogate(classify, images, segments, None, 50, seed=3)
-    np.testing.assert_allclose(replayed.weights, asked.weights, rtol=1e-6)
-
-
 def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(compute_grids, "PARTS", tmp_path / "parts")
     monkeypatch.setattr(compute_grids, "GRIDS", tmp_path / "grids")
     monkeypatch.setattr(compute_grids, "SCALES", (2.0,))
     monkeypatch.setattr(compute_grids, "SWEEP", [Blur(1), Blur(2), Blur(3)])
-    monkeypatch.setattr(compute_grids, "load_detector", lambda scale: None)
+    monkeypatch.setattr(compute_grids.Detector, "pretrained", lambda scale: None)
     monkeypatch.setattr(compute_grids, "load_faces", lambda scale: None)
     asked = []
 
@@ -153,7 +139,7 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(ship
     for about in record["detectors"]:
         part = stored[stored.scale == np.float32(about["scale"])]
         model = shipped_detector(about["scale"])
-        assert fingerprint(model.get_weights()) == about["weights"]
+        assert digest(model.get_weights()) == about["weights"]
         sizes = part.groupby("entry", observed=True).size()
         for entry in ENTRIES:
             assert sizes[entry.name] == (about["sample"] if entry.dear else about["found"])

@@ -11,6 +11,7 @@ import make_interactive
 import xaifake
 from chapters import ROOT
 from xaifake.explainers.lrp import relevance_at
+from xaifake.heatmaps import pack_maps
 from xaifake.show.maps import heatmaps
 
 STATIC = ROOT / "book" / "_static"
@@ -63,7 +64,7 @@ def test_the_lrp_maps_are_those_of_the_library(shipped_detector):
         detector, stored["faces"], "lrp.alpha_1_beta_0", ["input", "block1_conv2_act"]
     )
     for name, maps in {"picture": now["input"], "block 1": now["block1_conv2_act"]}.items():
-        there = make_interactive.as_shares(maps)
+        there = pack_maps(maps)[0]
         np.testing.assert_allclose(stored[f"map_{name}"][rule], there, atol=0.02)
     np.testing.assert_allclose(stored["sums"][0, rule], now["input"].sum((1, 2)), rtol=0.01)
 
@@ -73,7 +74,7 @@ def test_the_perturbed_maps_are_those_of_the_library(shipped_detector):
     stored, detector = arrays("perturbed"), shipped_detector(make_interactive.SCALE)
     inputs = stored["inputs"][0, [0, 3]]
     now = heatmaps(xaifake.explain(detector, inputs, make_interactive.LRP_RULE))
-    np.testing.assert_allclose(stored["lrp"][0, [0, 3]], make_interactive.as_shares(now), atol=0.02)
+    np.testing.assert_allclose(stored["lrp"][0, [0, 3]], pack_maps(now)[0], atol=0.02)
 
 
 @pytest.mark.book

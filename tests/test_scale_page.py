@@ -11,14 +11,10 @@ def costs():
     return pd.read_csv(scale_page.TABLE)
 
 
-def test_the_page_has_the_measured_table(costs):
+def test_the_page_has_the_measured_table_and_changes_with_it(costs):
     page = scale_page.PAGE.read_text(encoding="utf-8")
     assert scale_page.methods_table(costs) in page
     assert scale_page.filled(page, costs) == page
-
-
-def test_a_changed_measurement_changes_the_page(costs):
-    page = scale_page.PAGE.read_text(encoding="utf-8")
     changed = costs.assign(seconds=costs.seconds * 3)
     assert scale_page.filled(page, changed) != page
 

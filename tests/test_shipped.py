@@ -7,7 +7,7 @@ from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
 from xaifake.data.dataset import FACES, LEAKAGE_FACES, read_manifest
 from xaifake.data.portraits import split_people
-from xaifake.detector import detector_card, evaluate, load_detector
+from xaifake.detector import Detector, detector_card, evaluate
 from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.scales import SCALES
 
@@ -15,7 +15,7 @@ from xaifake.scales import SCALES
 @pytest.mark.book
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_stored_weights_score_what_the_card_says(scale):
-    scores = evaluate(load_detector(scale), load_faces(split="test", scale=scale)).scores
+    scores = evaluate(Detector.pretrained(scale), load_faces(split="test", scale=scale)).scores
     stored = detector_card(scale)["shipped_faces"]
     for row, said in zip(scores.itertuples(), stored, strict=True):
         assert (row.level, row.score) == (said["level"], said["score"])

@@ -27,12 +27,9 @@ def test_there_are_two_lectures_with_figures_of_the_book(lectures):
         assert not re.search(r"https?://", re.sub(r"<a [^>]*>", "", text))
 
 
-def test_a_figure_that_no_chapter_has_is_noticed():
+def test_notes_and_slides_are_taken_apart_and_a_figure_that_no_chapter_has_is_noticed():
     with pytest.raises(ValueError, match="'fig-01-b', which no chapter has"):
         make_slides.lecture("# Title\n\n---\n\n## Slide\n\n![](fig-01-b)\n", KNOWN)
-
-
-def test_notes_and_slides_are_taken_apart():
     text = make_slides.lecture("# T < U\n\n---\n\n## Slide\n\n- one\n\nNote: say *two*.\n", {})
     assert "<title>T &lt; U</title>" in text and text.count("<section>") == 2
     assert "<li>one</li>" in text and "<aside>say <em>two</em>.</aside>" in text

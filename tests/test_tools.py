@@ -1,8 +1,7 @@
 """The tools behind `make`: profiles, running, storing, the address, looking over the pages."""
 
+import re
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import pytest
@@ -10,7 +9,6 @@ import yaml
 
 import chapters
 import pages
-import refresh_notebooks
 import run_chapters
 import set_address
 from xaifake.explainers import innvestigate
@@ -70,9 +68,11 @@ def test_parameters_are_plain_values(source):
         chapters.parameters(notebook((source, ["parameters"])))
 
 
-def test_parameters_stand_in_one_cell():
+def test_parameters_stand_in_one_cell_and_those_that_change_nothing_leave_none_behind(folder):
     with pytest.raises(ValueError, match="found 0"):
         chapters.parameters(notebook(("frames = 32", [])))
+    values = {"frames": 32, "scales": [1.3, 2.0]}
+    assert run_chapters.changed_parameters(chapters.read(folder / "01_first.ipynb"), values) == {}
 
 
 def test_a_chapter_runs_with_its_parameters_and_its_copy_is_clean(folder):
@@ -86,39 +86,29 @@ def test_a_chapter_runs_with_its_parameters_and_its_copy_is_clean(folder):
     assert chapter.read_bytes() == before
 
 
-def test_parameters_that_change_nothing_leave_no_cell_behind(folder):
-    values = {"frames": 32, "scales": [1.3, 2.0]}
-    assert run_chapters.changed_parameters(chapters.read(folder / "01_first.ipynb"), values) == {}
-
-
 def test_a_refreshed_chapter_is_the_same_bytes_each_time(folder):
     chapter = folder / "01_first.ipynb"
-    refresh_notebooks.refresh(chapter)
-    first = chapter.read_bytes()
-    refresh_notebooks.refresh(chapter)
-    assert chapter.read_bytes() == first
+    stored = []
+    for _ in range(2):
+        ((_, _, failure),) = run_chapters.store([chapter], folder / "out")
+        stored.append(chapter.read_bytes())
+    assert failure is None and stored[0] == stored[1]
     assert chapters.read(chapter).cells[-1].outputs[0].text == "32 (1.3, 2.0) None\n"
 
 
 def test_progress_bars_and_tensorflow_log_stay_out_of_a_refreshed_chapter(tmp_path):
     source = "from tqdm import tqdm\nfor _ in tqdm(range(3)):\n    pass\nprint('done')"
     chapters.write(notebook((source, [])), tmp_path / "bar.ipynb")
-    tool = chapters.ROOT / "tools" / "refresh_notebooks.py"
-    subprocess.run([sys.executable, tool, tmp_path / "bar.ipynb"], check=True, capture_output=True)
+    list(run_chapters.store([tmp_path / "bar.ipynb"], tmp_path / "out"))
     (output,) = chapters.read(tmp_path / "bar.ipynb").cells[-1].outputs
     assert (output.name, output.text) == ("stdout", "done\n")
 
 
 def test_a_chapter_that_fails_is_told_and_the_others_run(tmp_path):
-    sources = {
-        "01_fails": "1 / 0",
-        "02_runs": "import os\nprint(os.getpid())",
-        "03_runs": "print(3)",
-    }
+    sources = {"01_fails": "1 / 0", "02_runs": "print(2)", "03_runs": "print(3)"}
     for stem, source in sources.items():
-        chapters.write(
-            notebook(("seed = 0", ["parameters"]), (source, [])), tmp_path / f"{stem}.ipynb"
-        )
+        made = notebook(("seed = 0", ["parameters"]), (source, []))
+        chapters.write(made, tmp_path / f"{stem}.ipynb")
     paths = chapters.chapter_paths(tmp_path)
     ended = list(run_chapters.run_all(paths, dict.fromkeys(sources, {}), tmp_path / "out", jobs=2))
     assert sorted(path.stem for path, *_ in ended) == list(sources)
@@ -129,17 +119,14 @@ def test_a_chapter_that_fails_is_told_and_the_others_run(tmp_path):
     assert cells[-1].outputs[0].text == "3\n"
 
 
-def test_a_chapter_that_does_not_exist_cannot_be_run(capsys):
+def test_a_chapter_that_does_not_exist_cannot_be_run_and_a_failing_one_is_left(tmp_path, capsys):
     assert run_chapters.main(["notebooks/99_none.ipynb"]) == 1
     assert "no such chapter: " in capsys.readouterr().err
-
-
-def test_a_failing_chapter_is_left_as_it_was(tmp_path):
     path = tmp_path / "fails.ipynb"
     chapters.write(notebook(("print(1)", []), ("1 / 0", [])), path)
     before = path.read_bytes()
-    assert refresh_notebooks.main([path]) == 1
-    assert path.read_bytes() == before
+    ((_, _, failure),) = run_chapters.store([path], tmp_path / "out")
+    assert "cell 2 failed" in failure and path.read_bytes() == before
 
 
 @pytest.fixture
@@ -161,10 +148,9 @@ def project(tmp_path):
 
 def configure(project, address):
     """Set the address in a copy's pyproject.toml."""
-    text = (project / "pyproject.toml").read_text()
-    head, _, rest = text.partition('\nrepository = "')
     path = project / "pyproject.toml"
-    path.write_text(f'{head}\nrepository = "{address}"{rest.partition(chr(34))[2]}')
+    line = f'repository = "{address}"'
+    path.write_text(re.sub('^repository = ".*"$', line, path.read_text(), flags=re.MULTILINE))
 
 
 def contents(project):
@@ -197,7 +183,7 @@ def test_colab_gets_a_link_and_the_first_code_cell(project):
     assert title.source == "# Title"
     name = "colab.research.google.com/github/someone/some-book/blob/main/notebooks/01_first.ipynb"
     assert name in link.source
-    assert f'%pip install --quiet "xaifake @ git+{ADDRESS}@main"' in install.source
+    assert f'%pip install --quiet "xaifake[chapters] @ git+{ADDRESS}@main"' in install.source
     assert "face_recognition_models" not in install.source
     assert "face_recognition_models" in second.cells[2].source
     counts = [cell.execution_count for cell in first.cells if cell.cell_type == "code"]
@@ -231,6 +217,7 @@ def test_a_planted_fault_in_a_page_is_found(tmp_path, body, problem):
     (tmp_path / "outside.html").write_text("<p>not part of the book</p>")
     html = tmp_path / "html"
     html.mkdir()
+    assert pages.problems(html) == ["there is no index.html"]
     (html / "picture.png").write_bytes(b"")
     (html / "other.html").write_text('<h1 id="here">Other</h1>')
     good = (
@@ -243,10 +230,6 @@ def test_a_planted_fault_in_a_page_is_found(tmp_path, body, problem):
     (html / "index.html").write_text(good + body)
     (found,) = pages.problems(html)
     assert problem in found
-
-
-def test_a_book_without_a_first_page_is_no_book(tmp_path):
-    assert pages.problems(tmp_path) == ["there is no index.html"]
 
 
 def test_chapters_that_run_innvestigate_install_it_on_colab():

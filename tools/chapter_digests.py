@@ -30,40 +30,23 @@ NOT_HANDED_ON = ("xaifake.cli",)
 
 
 class Package:
-    """The modules of the library under a root, and what each of them names.
-
-    Parameters
-    ----------
-    root : Path
-        The repository.
-    """
+    """The modules of the library under a repository's root, and what each of them names."""
 
     def __init__(self, root=chapters.ROOT):
-        self.root = Path(root)
         self.files = {}
-        for path in sorted((self.root / "xaifake").rglob("*.py")):
-            parts = path.relative_to(self.root).with_suffix("").parts
-            self.files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        for path in sorted((root / "xaifake").rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            self.files[".".join(parts).removesuffix(".__init__")] = path
         self.texts = {name: path.read_text(encoding="utf-8") for name, path in self.files.items()}
         self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
         self.defined = {name: _defined(tree) for name, tree in self.trees.items()}
-        assets = self.root / "xaifake" / "assets"
-        self.assets = {folder.name: folder for folder in sorted(assets.iterdir())}
+        self.assets = {folder.name: folder for folder in (root / "xaifake/assets").iterdir()}
 
     def behind(self, sources):
-        """Return the files of the package that some code rests on.
+        """Return the set of the package's files that some Python code, a list of str, rests on.
 
         Too many rather than too few: names in strings count as imports, since packages load
         their modules by name, and an asset counts whole for a module that names it.
-
-        Parameters
-        ----------
-        sources : list of str
-            Python code that imports from the package.
-
-        Returns
-        -------
-        set of Path
         """
         waiting = {name for source in sources for name in self._named(ast.parse(source))}
         found, files = set(), set()
@@ -118,59 +101,33 @@ class Package:
 
 def _defined(tree):
     """Return the names that a module defines at its top."""
-    names = set()
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            parts = [part for target in node.targets for part in ast.walk(target)]
-            names |= {part.id for part in parts if isinstance(part, ast.Name)}
-    return names
+    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    parts = [part for target in targets for part in ast.walk(target)]
+    names = {part.id for part in parts if isinstance(part, ast.Name)}
+    return names | {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
 
 
 def rests_on(path, root=chapters.ROOT, package=None):
     """Return the files that a chapter's outputs depend on, in order, the chapter first.
 
-    Parameters
-    ----------
-    path : Path
-        The chapter.
-    root : Path
-        The repository.
-    package : Package, optional
-        Of this root, if many chapters are asked about.
-
-    Returns
-    -------
-    list of Path
+    The `package` of this root can be given if many chapters are asked about.
     """
     code = [cell.source for cell in chapters.read(path).cells if cell.cell_type == "code"]
     # Lines for IPython, such as the first cell's %pip, are no Python.
-    code = ["\n".join(_without_magic(source)) for source in code]
+    code = [re.sub(r"^(\s*)[%!].*", r"\1pass", source, flags=re.MULTILINE) for source in code]
     found = (package or Package(root)).behind(code)
-    return [Path(path), *sorted(found), *(Path(root) / name for name in LOCKS)]
-
-
-def _without_magic(source):
-    for line in source.splitlines():
-        bare = line.lstrip()
-        yield line.replace(bare, "pass") if bare.startswith(("%", "!")) else line
+    return [Path(path), *sorted(found), *(root / name for name in LOCKS)]
 
 
 def digest(path, root=chapters.ROOT, package=None):
     """Return the digest of all that a chapter rests on, 32 hexadecimal digits."""
-    profile = Path(root) / "notebooks" / "profiles" / f"{PROFILE}.yml"
+    profile = root / "notebooks" / "profiles" / f"{PROFILE}.yml"
     parameters = yaml.safe_load(profile.read_text(encoding="utf-8"))[Path(path).stem]
     made = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for file in rests_on(path, root, package):
         made.update(file.relative_to(root).as_posix().encode())
-        made.update(_file_digest(file))
+        made.update(hashlib.sha256(file.read_bytes()).digest())
     return made.hexdigest()[:32]
-
-
-def _file_digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def read_record(path=RECORD):
@@ -180,17 +137,17 @@ def read_record(path=RECORD):
 
 def store(paths, root=chapters.ROOT, record=None):
     """Record that a run of these chapters, as they are now, agreed with their stored outputs."""
-    record = record or Path(root) / "notebooks" / RECORD.name
+    record = record or root / "notebooks" / RECORD.name
     package, known = Package(root), read_record(record)
     known |= {Path(path).stem: digest(Path(path).absolute(), root, package) for path in paths}
-    there = {path.stem for path in chapters.chapter_paths(Path(root) / "notebooks")}
+    there = {path.stem for path in chapters.chapter_paths(root / "notebooks")}
     kept = {stem: known[stem] for stem in sorted(known) if stem in there}
     record.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def changed(root=chapters.ROOT):
     """Return the chapters whose digest is not the recorded one, in the order of the book."""
-    package, notebooks = Package(root), Path(root) / "notebooks"
+    package, notebooks = Package(root), root / "notebooks"
     known = read_record(notebooks / RECORD.name)
     paths = chapters.chapter_paths(notebooks)
     return [path for path in paths if known.get(path.stem) != digest(path, root, package)]
@@ -198,28 +155,26 @@ def changed(root=chapters.ROOT):
 
 def drawn(commit, root=chapters.ROOT):
     """Return the chapter that a commit's hash draws, so that no record can go stale unseen."""
-    paths = chapters.chapter_paths(Path(root) / "notebooks")
+    paths = chapters.chapter_paths(root / "notebooks")
     return paths[int(commit, 16) % len(paths)]
 
 
-def main(arguments=None):
-    """Print or record chapters; return 0."""
+def main():
+    """Print or record chapters."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drawn", action="store_true", help="print one more chapter")
     parser.add_argument("--store", nargs="+", type=Path, metavar="PATH", help="chapters to record")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.store:
-        store(options.store)
-        return 0
+        return store(options.store)
     paths = changed()
     print(f"can have changed: {', '.join(p.stem for p in paths) or 'none'}", file=sys.stderr)
     if options.drawn:
         one = drawn(subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=chapters.ROOT))
         print(f"drawn by the commit: {one.stem}", file=sys.stderr)
         paths = sorted({*paths, one})
-    print(" ".join(path.relative_to(chapters.ROOT).as_posix() for path in paths))
-    return 0
+    print(*(path.relative_to(chapters.ROOT).as_posix() for path in paths))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,7 +17,7 @@ KEPT_CELL_METADATA = ("tags", "mystnb")
 
 
 def chapter_paths(folder=NOTEBOOKS):
-    """The chapters in a folder, in the order of the book."""
+    """Return the chapters in a folder, in the order of the book."""
     return sorted(Path(folder).glob("*.ipynb"))
 
 
@@ -27,7 +27,7 @@ def read(path):
 
 
 def as_text(notebook):
-    """A notebook as the text of its file; the same notebook always gives the same text."""
+    """Return the text of a notebook's file; the same notebook always gives the same text."""
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
 
 
@@ -36,18 +36,20 @@ def write(notebook, path):
     Path(path).write_text(as_text(notebook), encoding="utf-8")
 
 
+def title(notebook):
+    """Return the title of a chapter."""
+    return notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+
+
 def tags(cell):
-    """The tags of a cell, an empty list if it has none."""
+    """Return the tags of a cell, an empty list if it has none."""
     return cell.metadata.get("tags", [])
 
 
 def parameters(notebook):
-    """Names and values in a chapter's one cell tagged `parameters`.
+    """Return names and values in a chapter's one cell tagged `parameters`.
 
-    Raises
-    ------
-    ValueError
-        If there is not exactly one such cell, or it holds more than `name = literal` lines.
+    A ValueError if there is not exactly one such cell, or it has more than `name = literal` lines.
     """
     cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if len(cells) != 1:
@@ -56,9 +58,7 @@ def parameters(notebook):
     for statement in ast.parse(cells[0].source).body:
         if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
             line = ast.unparse(statement)
-            raise ValueError(
-                f"the parameters cell may hold only `name = value` lines, not `{line}`"
-            )
+            raise ValueError(f"the parameters cell may hold only `name = value`, not `{line}`")
         values[statement.targets[0].id] = ast.literal_eval(statement.value)
     return values
 
@@ -79,10 +79,9 @@ def renumber(notebook):
     """Number the cells that have been executed 1, 2, 3, ... as a fresh run would."""
     executed = [cell for cell in notebook.cells if cell.get("execution_count")]
     for count, cell in enumerate(executed, start=1):
-        cell.execution_count = count
-        for output in cell.outputs:
-            if "execution_count" in output:
-                output.execution_count = count
+        for part in (cell, *cell.outputs):
+            if "execution_count" in part:
+                part.execution_count = count
 
 
 def quiet_kernels():
@@ -91,5 +90,4 @@ def quiet_kernels():
     The environment is inherited by the kernels started from here on; a `tqdm` that this process
     has already imported goes on showing its bars.
     """
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["TQDM_DISABLE"] = "1"
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}

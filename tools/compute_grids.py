@@ -20,10 +20,7 @@ from tqdm import tqdm
 
 import chapters
 from xaifake.data import load_faces
-from xaifake.data.folders import whole_file, write_text
-from xaifake.detector import found_fakes, load_detector, sample_found_fakes
-from xaifake.detector.reference import STORED as REFERENCES
-from xaifake.detector.reference import learn_reference
+from xaifake.detector import Detector, found_fakes, sample_found_fakes
 from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
@@ -34,7 +31,9 @@ from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import SWEEP, perturbation_curve
 from xaifake.judge.verdict import STORED
 from xaifake.judge.verdict import judge as run_judge
+from xaifake.runs import write_text, write_whole
 from xaifake.scales import SCALES
+from xaifake.video import reference as references
 
 PARTS = chapters.ROOT / "_build" / "grids"
 REGIONS = ("whole", "eyes")
@@ -45,14 +44,8 @@ OPTIONS = {
     "deep_taylor.bounded": {"low": -1.0, "high": 1.0},
 }
 # LRP methods of both engines, without those that need a setting.
-SHARED = [
-    name
-    for name in methods()
-    if name in methods("innvestigate")
-    and name.startswith("lrp.")
-    and name not in LEFT_OUT
-    and not name.endswith("_idx")
-]
+SHARED = [name for name in methods() if name in methods("innvestigate") and name[:4] == "lrp."]
+SHARED = [name for name in SHARED if name not in LEFT_OUT and not name.endswith("_idx")]
 LIME_COUNTS = (50, 100, 200, 400)
 LIME_SEEDS = (0, 1, 2)
 LIME_FACES = 4
@@ -61,53 +54,46 @@ LIME_FACES = 4
 def rules():
     """Map a whole-face fake and one of the eyes by iNNvestigate's methods, and by our LRP."""
     for scale in SCALES:
-        model, faces = load_detector(scale), load_faces(scale=scale)
+        model, faces = Detector.pretrained(scale), load_faces(scale=scale)
         chosen = [found_fakes(model, faces, 1, region) for region in REGIONS]
         images = np.concatenate([face.images for face in chosen])
         keys = [(face.table.video[0], int(face.table.frame[0])) for face in chosen]
         grid = RuleGrid(keys, {}, {}, {})
         names = [name for name in methods("innvestigate") if name not in LEFT_OUT]
         for name in tqdm(names, desc=f"rules {scale}x"):
-            part = PARTS / f"rules_{scale}_{name}.npz"
-            if not part.exists():
-                _save(part, **_run_rule(model, images, name))
-            with np.load(part) as stored:
-                if "heatmaps" in stored:
-                    grid.heatmaps[name] = stored["heatmaps"]
-                else:
-                    grid.refused[name] = str(stored["reason"])
+            part = _kept(f"rules_{scale}_{name}.npz", _run_rule, model, images, name)
+            if "heatmaps" in part:
+                grid.heatmaps[name] = part["heatmaps"]
+            else:
+                grid.refused[name] = str(part["reason"])
         for name in SHARED:
             grid.own[name] = explain(model, images, name, progress=False).sum(axis=-1)
         write_rule_grid(grid, scale)
 
 
 def _run_rule(model, images, name):
-    options = OPTIONS.get(name, {})
+    options = {"engine": "innvestigate", "progress": False, **OPTIONS.get(name, {})}
     try:
-        relevance = explain(model, images, name, engine="innvestigate", progress=False, **options)
+        return {"heatmaps": explain(model, images, name, **options).sum(axis=-1)}
     except Refused as error:
         return {"reason": str(error)}
-    return {"heatmaps": relevance.sum(axis=-1)}
 
 
 def agreement():
     """Compare the LRP maps of both engines on fifty fakes a scale."""
     tables = []
     for scale in SCALES:
-        model = load_detector(scale)
+        model = Detector.pretrained(scale)
         faces = sample_found_fakes(model, load_faces(scale=scale))
         regions = region_masks(faces)
         areas = {"in_mask": faces.masks, "nose_mouth": regions["nose"] | regions["mouth"]}
         for name in tqdm(SHARED, desc=f"agreement {scale}x"):
-            part = PARTS / f"agreement_{scale}_{name}.npz"
-            if not part.exists():
-                _save(part, **_run_rule(model, faces.images, name))
-            with np.load(part) as stored:
-                library = stored["heatmaps"].astype(float)
-            own, report = explain(model, faces.images, name, progress=False, return_report=True)
+            part = _kept(f"agreement_{scale}_{name}.npz", _run_rule, model, faces.images, name)
+            library = part["heatmaps"].astype(float)
+            own = explain(model, faces.images, name, progress=False)
             table = faces.table[["video", "frame", "region"]].assign(scale=scale, method=name)
             table = _compare(table, own.sum(axis=-1, dtype=float), library, areas)
-            tables.append(table.assign(logit=report.logit))
+            tables.append(table.assign(logit=own.report.logit))
     _write(pd.concat(tables), GRIDS / "rule_agreement.csv")
 
 
@@ -132,69 +118,44 @@ def perturbations():
     """Score both detectors under every perturbation of the sweep."""
     tables = []
     for scale in SCALES:
-        model, faces = load_detector(scale), load_faces(scale=scale)
+        model, faces = Detector.pretrained(scale), load_faces(scale=scale)
         for perturbation in tqdm(SWEEP, desc=f"perturbations {scale}x"):
-            name = f"{perturbation.kind}_{perturbation.strength:g}"
-            part = PARTS / f"perturbation_{scale}_{name}.csv"
-            if not part.exists():
-                table = perturbation_curve(model, faces, [perturbation], progress=False)
-                _write(table.assign(scale=scale), part)
-            tables.append(pd.read_csv(part))
+            name = f"perturbation_{scale}_{perturbation.kind}_{perturbation.strength:g}.csv"
+            case = model, faces, [perturbation]
+            table = _kept(name, perturbation_curve, *case, progress=False)
+            tables.append(table.assign(scale=scale))
     _write(pd.concat(tables), GRIDS / "perturbations.csv")
 
 
 def lime():
     """Fit LIME with several fills, seeds and numbers of samples around some faces."""
-    model, faces = load_detector(2.0), load_faces(scale=2.0)
+    model, faces = Detector.pretrained(2.0), load_faces(scale=2.0)
     chosen = found_fakes(model, faces, LIME_FACES, "whole")
     question = ask(model, chosen.images)
     segments = segment(question, "slic")
-    pictures = 4 * len(chosen) * len(LIME_SEEDS) * max(LIME_COUNTS)  # with each of four fills
+    pictures = 4 * len(chosen) * len(LIME_SEEDS) * sum(LIME_COUNTS)  # with each of four fills
     classify = Classifier(question, pictures)
     fills = {name: make_fills(question, name) for name in ("mean", "grey", "blur")}
     fills["twin"] = make_fills(question, chosen.twins)
     rows = []
     for fill, number in tqdm(list(product(fills, range(len(chosen)))), desc="lime"):
         key = {"video": chosen.table.video[number], "frame": int(chosen.table.frame[number])}
-        part = PARTS / f"lime_{fill}_{key['video']}_{key['frame']}.csv"
-        if not part.exists():
-            case = question.images[number], segments[number], fills[fill][number]
-            table = pd.DataFrame(_sweep_samples(classify, *case))
-            _write(table.assign(**key, fill=fill), part)
-        rows.append(pd.read_csv(part))
+        case = question.images[number], segments[number], fills[fill][number]
+        name = f"lime_{fill}_{key['video']}_{key['frame']}.csv"
+        rows.append(_kept(name, _sweep_samples, classify, *case).assign(**key, fill=fill))
     _write(pd.concat(rows), GRIDS / "lime_sweep.csv")
 
 
 def _sweep_samples(classify, image, segments, fill):
-    """Compare the seeds at each number of samples; fewer samples are the first of the many."""
-    answers = {seed: _record(classify, image, segments, fill, seed) for seed in LIME_SEEDS}
+    """Compare the seeds at each number of samples."""
+    case, rows = (classify, image, segments, fill), []
     for count in LIME_COUNTS:
-        found = [
-            fit_surrogate(_replay(answers[seed]), image, segments, fill, count, seed)
-            for seed in LIME_SEEDS
-        ]
+        found = [fit_surrogate(*case, count, seed) for seed in LIME_SEEDS]
         pairs = combinations([surrogate.weights for surrogate in found], 2)
-        yield {
-            "num_samples": count,
-            "r2": np.mean([surrogate.r2 for surrogate in found]),
-            "agreement": np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]),
-        }
-
-
-def _record(classify, image, segments, fill, seed):
-    answers = []
-
-    def record(pictures):
-        answers.append(classify(pictures))
-        return answers[-1]
-
-    fit_surrogate(record, image, segments, fill, max(LIME_COUNTS), seed)
-    return np.concatenate(answers)
-
-
-def _replay(answers):
-    waiting = iter(answers)
-    return lambda pictures: np.array([next(waiting) for _ in pictures])
+        fits = np.mean([surrogate.r2 for surrogate in found])
+        alike = np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])
+        rows.append({"num_samples": count, "r2": fits, "agreement": alike})
+    return pd.DataFrame(rows)
 
 
 def judge():
@@ -209,13 +170,21 @@ def judge():
     done = subprocess.run(command, cwd=chapters.ROOT, capture_output=True, text=True, check=True)
     record["weights_commit"] = done.stdout.strip()
     text = json.dumps(record, indent=1) + "\n"
-    (STORED / "settings.json").write_text(text, encoding="utf-8")
+    write_text(STORED / "settings.json", text)
 
 
-def _save(path, **arrays):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        np.savez_compressed(file, **arrays)
+def _kept(name, make, *arguments, **options):
+    """Return a part of a grid, a table (.csv) or arrays (.npz), made only if it is not stored."""
+    path = PARTS / name
+    if not path.exists():
+        made = make(*arguments, **options)
+        if path.suffix == ".csv":
+            _write(made, path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with write_whole(path) as file:
+                np.savez_compressed(file, **made)
+    return pd.read_csv(path) if path.suffix == ".csv" else dict(np.load(path))
 
 
 def _write(table, path):
@@ -225,16 +194,16 @@ def _write(table, path):
 
 def reference():
     """Measure what the shipped detectors know, for verdicts on footage from elsewhere."""
-    REFERENCES.mkdir(exist_ok=True)
+    references.STORED.mkdir(exist_ok=True)
     for scale in SCALES:
-        known = learn_reference(load_detector(scale), load_faces(scale=scale))
-        known.save(REFERENCES / f"reference_{scale:.1f}.npz")
+        known = references.learn_reference(Detector.pretrained(scale), load_faces(scale=scale))
+        known.save(references.STORED / f"reference_{scale:.1f}.npz")
 
 
 def main(arguments):
     """Compute the grids named, or all; return 0, or 2 for a name that is none."""
-    grids = {"rules": rules, "agreement": agreement, "perturbations": perturbations, "lime": lime}
-    grids |= {"judge": judge, "reference": reference}
+    every = rules, agreement, perturbations, lime, judge, reference
+    grids = {compute.__name__: compute for compute in every}
     if unknown := set(arguments) - set(grids):
         print(f"No grid {', '.join(unknown)}: give {', '.join(grids)}.", file=sys.stderr)
         return 2

@@ -5,13 +5,11 @@
 makes `book/example_report.html` with the methods that are the command's own.
 """
 
-import sys
-
 import chapters
 import run_chapters
 from xaifake.data import read_catalogue
 from xaifake.data.clips import embedded_clips
-from xaifake.show.report import explain_video
+from xaifake.video.report import explain_video
 
 PAGE = chapters.ROOT / "book" / "example_report.html"
 
@@ -23,11 +21,6 @@ def example_clip():
     return catalogue[catalogue.label == 1].path.iloc[which]
 
 
-def main():
-    """Write the page."""
+if __name__ == "__main__":
     explain_video(example_clip()).write(PAGE)
     print(f"The page is {PAGE}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

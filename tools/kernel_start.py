@@ -1,7 +1,7 @@
 """Run in a chapter's kernel at its start; leaves no name in the chapter.
 
 Keeps the kernel's end quiet, and notes which files of xaifake the chapter uses: the kernel writes
-them after each cell to the file named by CHAPTER_USES, one path a line, so that `chapter_digests`
+them after each cell to the file named by CHAPTER_USES, one path per line, so that `chapter_digests`
 can be held to what a chapter really rested on.
 """
 

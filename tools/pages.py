@@ -1,84 +1,54 @@
 """Look over the built HTML: dead links, loads from other hosts, errors shown in a page."""
 
-from collections import namedtuple
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 # What a browser loads by itself when the page opens, in contrast to a link that is clicked.
-LOADED = {
-    "audio": "src",
-    "embed": "src",
-    "iframe": "src",
-    "img": "src",
-    "input": "src",
-    "link": "href",
-    "object": "data",
-    "script": "src",
-    "source": "src",
-    "track": "src",
-    "video": "src",
-}
+LOADED = dict.fromkeys("audio embed iframe img input script source track video".split(), "src")
+LOADED |= {"link": "href", "object": "data"}
 LINK_NOT_LOADED = {"canonical", "next", "prev", "search", "index", "author", "license"}
 ERROR_MARKS = ("output traceback", "papermill-error-cell")
 
-Page = namedtuple("Page", "anchors links loads images")
 
-
-class _Reader(HTMLParser):
-    """Collects the anchors, links, loads and images of one page."""
+class Page(HTMLParser):
+    """Collects the anchors, links, loads and (source, alt text) of images of one page."""
 
     def __init__(self):
         super().__init__()
-        self.page = Page(set(), [], [], [])
+        self.anchors, self.links, self.loads, self.images = set(), [], [], []
 
     def handle_starttag(self, tag, attributes):
         """Note what the tag refers to and what can refer to it."""
         attributes = {name: value or "" for name, value in attributes}
-        self.page.anchors.update(attributes[key] for key in ("id", "name") if attributes.get(key))
+        self.anchors.update(attributes[key] for key in ("id", "name") if attributes.get(key))
         relation = set(attributes.get("rel", "").split())
         target = attributes.get(LOADED.get(tag, ""))
         if target and not (tag == "link" and relation & LINK_NOT_LOADED):
-            self.page.loads.append(target)
+            self.loads.append(target)
         elif attributes.get("href"):
-            self.page.links.append(attributes["href"])
+            self.links.append(attributes["href"])
         if tag == "img":
-            self.page.images.append((attributes.get("src", ""), attributes.get("alt")))
+            self.images.append((attributes.get("src", ""), attributes.get("alt")))
 
 
 def read_page(path):
-    """Parse one HTML file into its anchors, links, loads and (source, alt text) of images."""
-    reader = _Reader()
-    reader.feed(Path(path).read_text(encoding="utf-8"))
-    return reader.page
+    """Parse one HTML file."""
+    page = Page()
+    page.feed(Path(path).read_text(encoding="utf-8"))
+    return page
 
 
 def page_paths(html):
-    """The pages under a folder, without the theme's templates in `_static`."""
+    """Return the pages under a folder, without the theme's templates in `_static`."""
     return sorted(p for p in Path(html).rglob("*.html") if "_static" not in p.parts)
 
 
-def weight(path):
-    """How many bytes a page is that the pages do not share: itself and its own pictures."""
-    page = read_page(path)
-    pictures = {source for source, _ in page.images if not urlsplit(source).scheme}
-    sizes = [(path.parent / unquote(urlsplit(source).path)).stat().st_size for source in pictures]
-    return path.stat().st_size + sum(sizes)
-
-
 def problems(html):
-    """Everything wrong with the pages under a folder, one line each; an empty list if nothing is.
+    """Return everything wrong with the pages under a folder, one line each.
 
-    Parameters
-    ----------
-    html : Path
-        The folder that holds `index.html`.
-
-    Returns
-    -------
-    list of str
-        Local links whose file or anchor is missing, loads from other hosts, pages with the output
-        of a failed cell, pictures without alt text.
+    Local links whose file or anchor is missing, loads from other hosts, pages with the output of a
+    failed cell, pictures without alt text, and a folder without `index.html`.
     """
     html = Path(html).resolve()
     if not (html / "index.html").is_file():

@@ -1,15 +1,19 @@
 """Run the chapters with papermill, two at a time, and leave the executed copies in a folder.
 
     python tools/run_chapters.py --profile demo --out _build/executed [notebooks/06_lrp.ipynb ...]
+    python tools/run_chapters.py --store [notebooks/06_lrp.ipynb ...]
 
 All chapters if none is named. A profile is a file `notebooks/profiles/<profile>.yml` with a section
 for every chapter: its parameters, by name. What it does not name keeps the value that the chapter
-itself gives. The notebooks under `notebooks/` are read and never written.
+itself gives. Chapters are read and never written, but with `--store`: they then run one by one with
+their own values, and their outputs are stored in them, ready to be committed. Nothing that differs
+between machines or runs is kept: no timing, no path, no version.
 """
 
 import argparse
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -29,19 +33,10 @@ LONGEST = ("03_training", "10_sanity", "12_explain_a_video", "06_lrp", "05_lime"
 
 
 def read_profile(name, notebooks=chapters.NOTEBOOKS):
-    """Read a profile and hold it against the chapters.
+    """Read a profile, parameters by chapter, and hold it against the chapters.
 
-    Papermill accepts a misspelt parameter without a word, so the names are compared here.
-
-    Returns
-    -------
-    dict of dict
-        Parameters by chapter, for every chapter of the folder.
-
-    Raises
-    ------
-    ValueError
-        If a chapter has no section, a section no chapter, or a parameter no place.
+    Papermill accepts a misspelt parameter without a word, so the names are compared here: a
+    ValueError if a chapter has no section, a section no chapter, or a parameter no place.
     """
     path = Path(notebooks) / "profiles" / f"{name}.yml"
     profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -59,38 +54,33 @@ def read_profile(name, notebooks=chapters.NOTEBOOKS):
 
 
 def changed_parameters(notebook, values):
-    """Those values that differ from the chapter's own."""
+    """Return those values that differ from the chapter's own; YAML knows no tuples, only lists."""
+    if not values:
+        return {}
     own = chapters.parameters(notebook)
-    return {name: value for name, value in values.items() if value != _as_yaml(own[name])}
+    own = {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
+    return {name: value for name, value in values.items() if value != own[name]}
 
 
 def run_chapter(path, values, out, bar=None):
-    """Run one chapter in its own folder and write a clean executed copy.
+    """Run one chapter in its own folder; return the path of a clean executed copy.
+
+    The copy keeps the chapter's file name and has no timings, paths and machine-dependent
+    metadata. Beside it is `<chapter>.used`, the files of the library that it used, one path per
+    line. If a cell fails, papermill's error is raised, and the copy is there up to that cell.
 
     Parameters
     ----------
-    path : Path
-        The chapter.
+    path, out : Path
+        The chapter, and the folder for the copy.
     values : dict
         Parameters, all of them known to the chapter.
-    out : Path
-        Folder for the copy, which keeps the chapter's file name, and for `<chapter>.used`, the
-        files of the library that it used, one path a line.
     bar : int, optional
         On which line below the cursor to show a bar over the cells; none if not given.
-
-    Returns
-    -------
-    Path
-        The executed copy, without timings, paths and machine-dependent metadata.
-
-    Raises
-    ------
-    papermill.exceptions.PapermillExecutionError
-        If a cell fails; the copy is there up to that cell.
     """
     path, copy = Path(path), Path(out) / Path(path).name
     copy.parent.mkdir(parents=True, exist_ok=True)
+    shown = {"desc": path.stem, "unit": "cell", "position": bar, "leave": False}
     os.environ["CHAPTER_USES"] = str(copy.with_suffix(".used").absolute())
     try:
         papermill.execute_notebook(
@@ -100,9 +90,7 @@ def run_chapter(path, values, out, bar=None):
             kernel_name=chapters.KERNELSPEC["name"],
             extra_arguments=chapters.QUIET_KERNEL,
             cwd=str(path.parent),
-            progress_bar=False
-            if bar is None
-            else {"desc": path.stem, "unit": "cell", "position": bar, "leave": False},
+            progress_bar=bar is not None and shown,
         )
     finally:
         del os.environ["CHAPTER_USES"]
@@ -113,23 +101,9 @@ def run_chapter(path, values, out, bar=None):
 
 
 def run_all(paths, profile, out, jobs=JOBS):
-    """Run chapters side by side, those that take longest first.
+    """Run chapters side by side, `jobs` at a time, those that take longest first.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        The chapters.
-    profile : dict of dict
-        Parameters by chapter.
-    out : Path
-        Folder for the copies.
-    jobs : int
-        How many chapters run at a time.
-
-    Yields
-    ------
-    (Path, float, str or None)
-        Each chapter as it ends, the seconds that it took, and why it failed if it did.
+    Yields each chapter's path as it ends, the seconds that it took, and why it failed, or None.
     """
     order = sorted(paths, key=lambda path: (*LONGEST, path.stem).index(path.stem))
     context = multiprocessing.get_context("spawn")
@@ -168,12 +142,24 @@ def _run(path, values, out):
     return time.monotonic() - begin, failure
 
 
+def store(paths, out):
+    """Run chapters with their own values and store the outputs in them; yield as `run_all` does.
+
+    One that fails is left as it was.
+    """
+    for path, seconds, failure in run_all(paths, {path.stem: {} for path in paths}, out, jobs=1):
+        if not failure:
+            shutil.copy(Path(out) / path.name, path)
+        yield path, seconds, failure
+
+
 def main(arguments=None):
     """Run chapters; return 0, or 1 if one fails. The others run all the same."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default="demo")
     parser.add_argument("--out", type=Path, default=chapters.ROOT / "_build" / "executed")
     parser.add_argument("--jobs", type=int, default=JOBS, help="how many run at a time")
+    parser.add_argument("--store", action="store_true", help="store the outputs in the chapters")
     parser.add_argument("chapters", nargs="*", type=Path, help="all if none is given")
     options = parser.parse_args(arguments)
     paths = [path.absolute() for path in options.chapters] or chapters.chapter_paths()
@@ -185,18 +171,14 @@ def main(arguments=None):
         print(f"The chapters cannot be run: {error}", file=sys.stderr)
         return 1
     begin, failures = time.monotonic(), 0
-    for path, seconds, failure in run_all(paths, profile, options.out, max(1, options.jobs)):
+    run = run_all(paths, profile, options.out, max(1, options.jobs))
+    for path, seconds, failure in store(paths, options.out) if options.store else run:
         failures += failure is not None
         tqdm.write(failure or f"{path.stem} ran in {seconds:.0f} s", file=sys.stderr)
-    minutes = (time.monotonic() - begin) / 60
+    minutes, how = (time.monotonic() - begin) / 60, f"with profile {options.profile}"
     ran = f"{len(paths) - failures} of {len(paths)} chapters ran"
-    print(f"{ran} with profile {options.profile} in {minutes:.1f} minutes.")
+    print(f"{ran} {'as they are' if options.store else how} in {minutes:.1f} minutes.")
     return 1 if failures else 0
-
-
-def _as_yaml(value):
-    """A value as a YAML file would give it: tuples are lists there."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 if __name__ == "__main__":

@@ -24,51 +24,36 @@ VALIDATION_IMAGES = 64  # as in chapter 3, which goes on with this very run
 
 
 def stages(profile, data, scheduler=None):
-    """Return the stages before the chapters.
+    """Return the arguments of `xaifake` for each stage before the chapters, by its name.
 
-    Parameters
-    ----------
-    profile : dict of dict
-        Parameters by chapter.
-    data : Path
-        The folder that holds ``original_sequences``.
-    scheduler : str, optional
-        Of a Dask cluster for the extraction.
-
-    Returns
-    -------
-    dict of str to list of str
-        Arguments of `xaifake` by the name of the stage. A stage with ``--json`` leaves its
-        document beside the faces.
+    A stage with ``--json`` leaves its document beside the faces. `profile` has the parameters by
+    chapter, `data` is the folder that holds ``original_sequences``, and `scheduler`, if given, that
+    of a Dask cluster for the extraction.
     """
     cut, trained = profile["02_face_extraction"], profile["03_training"]
-    faces = _place(cut["faces_folder"])
-    run = _place(trained["run_folder"]) / "run"
-    frames, scale = cut["frames_per_video"], trained["scale"]
-    own = ["--scale", scale, "--faces", faces, "--weights", run / "weights.safetensors"]
+    faces, run = _place(cut["faces_folder"]), _place(trained["run_folder"]) / "run"
+    frames, scale = cut["frames_per_video"], ["--scale", trained["scale"]]
+    own = [*scale, "--weights", run / "weights.safetensors"]
+    cluster = ["--scheduler", scheduler] if scheduler else []
+    judged = ["judge", "--out", _place(profile["11_verdict"]["judged_folder"])]
     found = {
         "catalogue": ["catalogue", data, "--json"],
         "extract": [
             "extract", data, "--out", faces, "--frames-per-fake", frames["fake"],
-            "--frames-per-real", frames["real"], "--seed", cut["seed"], "--json",
-            *(["--scheduler", scheduler] if scheduler else []),
+            "--frames-per-real", frames["real"], "--seed", cut["seed"], "--json", *cluster,
         ],
         "train": [
-            "train", faces, "--out", run, "--scale", scale, "--epochs", trained["train_epochs"],
+            "train", faces, "--out", run, *scale, "--epochs", trained["train_epochs"],
             "--images-per-epoch", trained["images_per_epoch"],
             "--patch-epochs", trained["patch_epochs"], "--precision", trained["precision"],
             "--validation-images", VALIDATION_IMAGES, "--seed", trained["seed"],
         ],
-        "evaluate": ["evaluate", faces, *own[:2], *own[4:], "--json"],
-        **{
-            f"maps {method}": [
-                "maps", "--method", method, "--count", MAPPED, *own,
-                "--out", run.parent / "maps" / method,
-            ]
-            for method in MAPS
-        },
-        "judge": ["judge", "--out", _place(profile["11_verdict"]["judged_folder"]), *own],
+        "evaluate": ["evaluate", faces, *own, "--json"],
     }  # fmt: skip
+    for method in MAPS:
+        out = ["--faces", faces, "--out", run.parent / "maps" / method]
+        found[f"maps {method}"] = ["maps", "--method", method, "--count", MAPPED, *own, *out]
+    found["judge"] = [*judged, *own, "--faces", faces]
     return {name: [str(argument) for argument in stage] for name, stage in found.items()}
 
 

@@ -8,7 +8,6 @@ book/images/costs.svg.
 """
 
 import re
-import sys
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -24,28 +23,28 @@ PANELS = {
     "num_samples": "samples of LIME",
     "steps": "steps of Integrated Gradients",
 }
+MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=\n<!-- /methods -->)", re.DOTALL)
 
 
 def methods_table(costs):
-    """Return a Markdown table: seconds and forward passes a face, and memory, by method."""
+    """Return a Markdown table: seconds and forward passes per face, and memory, by method."""
     measured = costs[costs.part == "method"]
     found = measured.pivot(index="method", columns="at")
     memory = costs[costs.part == "memory"].set_index("method").megabytes
     batches = sorted(found.seconds.columns)
-    head = [f"seconds, batch {batch:.0f}" for batch in batches]
-    head += [f"passes, batch {batch:.0f}" for batch in batches] + ["MB at 64"]
-    lines = [f"| method | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    head = [f"{what}, batch {batch:.0f}" for what in ("seconds", "passes") for batch in batches]
+    lines = [f"| method | {' | '.join(head)} | MB at 64 |", "| --- " * (len(head) + 2) + "|"]
     for name in measured.method.unique():
-        cells = [f"{found.seconds[batch][name]:.3f}" for batch in batches]
+        cells = [name if name == "forward pass" else f"`{name}`"]
+        cells += [f"{found.seconds[batch][name]:.3f}" for batch in batches]
         cells += [f"{found.passes[batch][name]:.1f}" for batch in batches]
         cells += [f"{memory[name]:,.0f}" if name in memory else ""]
-        label = name if name == "forward pass" else f"`{name}`"
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def growth_figure(costs):
-    """Return a figure of seconds a face against size, batch, samples and steps."""
+    """Return a figure of seconds per face against size, batch, samples and steps."""
     figure, axes = plt.subplots(2, 2, figsize=(8, 6.4), layout="constrained")
     for axis, (part, label) in zip(axes.flat, PANELS.items(), strict=True):
         points = costs[costs.part == part]
@@ -62,23 +61,12 @@ def growth_figure(costs):
 
 
 def filled(page, costs):
-    """Return the page's text with the tables made anew from the measured costs."""
-    return re.sub(
-        r"(<!-- methods -->\n).*?(\n<!-- /methods -->)",
-        lambda marks: f"{marks[1]}\n{methods_table(costs)}\n{marks[2]}",
-        page,
-        flags=re.DOTALL,
-    )
-
-
-def main():
-    """Fill the page and draw the picture."""
-    costs = pd.read_csv(TABLE)
-    text = filled(PAGE.read_text(encoding="utf-8"), costs)
-    PAGE.write_text(text, encoding="utf-8")
-    plt.rcParams["svg.hashsalt"] = "xaifake"  # the same picture, the same bytes
-    growth_figure(costs).savefig(PICTURE, metadata={"Date": None})
+    """Return the page's text with the table made anew from the measured costs."""
+    return MARKED.sub(lambda _: f"\n{methods_table(costs)}\n", page)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    costs = pd.read_csv(TABLE)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), costs), encoding="utf-8")
+    plt.rcParams["svg.hashsalt"] = "xaifake"  # the same picture, the same bytes
+    growth_figure(costs).savefig(PICTURE, metadata={"Date": None})

@@ -19,46 +19,40 @@ import chapters
 
 BRANCH = "main"
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
+COLAB = "https://colab.research.google.com/github/{name}/blob/" + BRANCH + "/notebooks/"
 # Colab has dlib but not its models, which these chapters need.
-MORE_PACKAGES = dict.fromkeys(
-    ("02_face_extraction", "12_explain_a_video"), ["face_recognition_models"]
-)
+WITH_DLIB_MODELS = ("02_face_extraction", "12_explain_a_video")
 # iNNvestigate's metadata forbids today's versions, on which it runs. Colab has tf_keras so far.
 INNVESTIGATE = ("06_lrp", "08_perturbations")
 INNVESTIGATE_PACKAGES = {
     "tf_keras": "tf_keras",
     "innvestigate": "--no-deps --ignore-requires-python innvestigate==2.1.2",
 }
-
-# The first line goes on with the section html, which stands above the mark.
-CONFIG = """\
+# What stands between the two marks of a file, by the file.
+YAML_MARK, PAGE_MARK = "# {}address\n", "<!-- {}address -->\n"
+FILLINGS = {
+    # The first line goes on with the section html, which stands above the mark.
+    "_config.yml": (YAML_MARK, f"""\
   use_repository_button: true
 repository:
-  url: {address}
-  branch: {branch}
+  url: {{address}}
+  branch: {BRANCH}
 launch_buttons:
   colab_url: https://colab.research.google.com
   thebe: false
-"""
-CITATION = "repository-code: {address}\n"
-README = (
-    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    "(https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{first})\n"
-    "[![Tests and book]({address}/actions/workflows/book.yml/badge.svg)]"
-    "({address}/actions/workflows/book.yml)\n"
-)
-COLAB_LINK = (
-    "[Open this chapter in Colab]"
-    "(https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{chapter})"
-)
-INDEX = """\
+"""),
+    "CITATION.cff": (YAML_MARK, "repository-code: {address}\n"),
+    "README.md": (PAGE_MARK, f"""\
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({COLAB}{{first}})
+[![Tests and book]({{address}}/actions/workflows/book.yml/badge.svg)]\
+({{address}}/actions/workflows/book.yml)
+"""),
+    "index.md": (PAGE_MARK, """\
 Run a chapter on Colab: it opens in your browser, and its first cell installs what is missing.
 
 {links}
-"""
-INDEX_LINK = (
-    "- [{title}](https://colab.research.google.com/github/{name}/blob/{branch}/notebooks/{chapter})"
-)
+"""),
+}  # fmt: skip
 COLAB_CELL = """\
 # On Colab this installs what is missing; anywhere else it does nothing.
 import sys
@@ -71,12 +65,9 @@ COLAB_INSTALL = """
 
 
 def read_address(root=chapters.ROOT):
-    """The repository's address, or "" while it is unset.
+    """Return the repository's address, or "" while it is unset.
 
-    Raises
-    ------
-    ValueError
-        If it is not the address of a GitHub repository: Colab opens no other.
+    A ValueError if it is not the address of a GitHub repository: Colab opens no other.
     """
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     address = settings["tool"]["xaifake"]["repository"]
@@ -89,29 +80,15 @@ def read_address(root=chapters.ROOT):
 
 
 def outdated(root=chapters.ROOT):
-    """What has to change so that every file agrees with the setting.
-
-    Returns
-    -------
-    dict
-        The new text by path, for the files whose text is another one.
-    """
+    """Return the new text of each file that does not agree with the setting, by its path."""
     address = read_address(root)
-    notebooks = chapters.chapter_paths(root / "notebooks")
-    names = {
-        "address": address,
-        "branch": BRANCH,
-        "name": address.removeprefix("https://github.com/"),
-        "first": notebooks[0].name if notebooks else "",
-    }
-    names["links"] = "\n".join(_index_link(path, names) for path in notebooks)
-    texts = {
-        root / "_config.yml": _between(root / "_config.yml", CONFIG, names, "# {}address"),
-        root / "CITATION.cff": _between(root / "CITATION.cff", CITATION, names, "# {}address"),
-        root / "README.md": _between(root / "README.md", README, names, "<!-- {}address -->"),
-        root / "index.md": _between(root / "index.md", INDEX, names, "<!-- {}address -->"),
-    }
-    texts |= {path: _in_notebook(path, names) for path in notebooks}
+    names = {"address": address, "name": address.removeprefix("https://github.com/")}
+    notebooks, colab = chapters.chapter_paths(root / "notebooks"), COLAB.format(**names)
+    titles = {path: chapters.title(chapters.read(path)) for path in notebooks}
+    names["links"] = "\n".join(f"- [{titles[path]}]({colab}{path.name})" for path in notebooks)
+    names["first"] = notebooks[0].name if notebooks else ""
+    texts = {root / file: _between(root / file, *parts, names) for file, parts in FILLINGS.items()}
+    texts |= {path: _in_notebook(path, address, colab) for path in notebooks}
     return {path: text for path, text in texts.items() if text != path.read_text("utf-8")}
 
 
@@ -126,25 +103,25 @@ def set_address(root=chapters.ROOT):
     return list(texts)
 
 
-def _between(path, template, names, mark):
-    """The file's text with the lines between its two marks made anew."""
+def _between(path, mark, template, names):
+    """Return the file's text with the lines between its two marks made anew."""
     begin, end = mark.format(""), mark.format("/")
-    before, found, rest = path.read_text(encoding="utf-8").partition(begin + "\n")
-    _, found_end, after = rest.partition(end + "\n")
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
     if not (found and found_end):
-        raise ValueError(f"{path.name} has lost its lines `{begin}` and `{end}`; put them back")
-    filling = template.format(**names) if names["address"] else ""
-    return before + begin + "\n" + filling + end + "\n" + after
+        marks = f"`{begin.strip()}` and `{end.strip()}`"
+        raise ValueError(f"{path.name} has lost its lines {marks}; put them back")
+    return before + begin + (template.format(**names) if names["address"] else "") + end + after
 
 
-def _in_notebook(path, names):
-    """The notebook's text with its two cells for Colab below the title, or without them."""
+def _in_notebook(path, address, colab):
+    """Return the notebook's text with its two cells for Colab below the title, or without them."""
     notebook = chapters.read(path)
     others = [cell for cell in notebook.cells if "colab" not in chapters.tags(cell)]
-    had_cells, needs_cells = len(others) < len(notebook.cells), bool(names["address"])
+    had_cells, needs_cells = len(others) < len(notebook.cells), bool(address)
     if not (had_cells or needs_cells):
         return path.read_text(encoding="utf-8")
-    added = _colab_cells(path, names) if needs_cells else []
+    added = _colab_cells(path, address, colab) if needs_cells else []
     if any(cell.get("execution_count") for cell in others) and added:
         added[1].execution_count = 1
     notebook.cells = others[:1] + added + others[1:]
@@ -153,44 +130,28 @@ def _in_notebook(path, names):
     return chapters.as_text(notebook)
 
 
-def _index_link(path, names):
-    """The line of the first page that opens a chapter in Colab."""
-    title = chapters.read(path).cells[0].source.splitlines()[0].removeprefix("# ")
-    return INDEX_LINK.format(**names, title=title, chapter=path.name)
-
-
-def _colab_cells(path, names):
-    """The link to Colab and the cell that installs there what Colab has not."""
-    missing = {"xaifake": f'"xaifake @ git+{names["address"]}@{BRANCH}"'}
-    missing |= {name: name for name in MORE_PACKAGES.get(path.stem, [])}
+def _colab_cells(path, address, colab):
+    """Return the link to Colab and the cell that installs there what Colab has not."""
+    missing = {"xaifake": f'"xaifake[chapters] @ git+{address}@{BRANCH}"'}
+    if path.stem in WITH_DLIB_MODELS:
+        missing["face_recognition_models"] = "face_recognition_models"
     if path.stem in INNVESTIGATE:
         missing |= INNVESTIGATE_PACKAGES
-    link = nbformat.v4.new_markdown_cell(
-        COLAB_LINK.format(**names, chapter=path.name),
-        id="colab-link",
-        metadata={"tags": ["colab"]},
-    )
-    installs = [COLAB_INSTALL.format(module=name, package=p) for name, p in missing.items()]
-    install = nbformat.v4.new_code_cell(
-        COLAB_CELL + "".join(installs),
-        id="colab-install",
-        metadata={"tags": ["colab", "remove-cell"]},
-    )
-    return [link, install]
-
-
-def main():
-    """Write the address and name the files that changed; return 0, or 1 if it cannot be."""
-    try:
-        changed = set_address()
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for path in changed:
-        print(f"changed {path.relative_to(chapters.ROOT)}")
-    print(f"{len(changed)} files changed; the address is {read_address() or 'unset'}.")
-    return 0
+    source = COLAB_CELL
+    source += "".join(COLAB_INSTALL.format(module=m, package=p) for m, p in missing.items())
+    link = f"[Open this chapter in Colab]({colab}{path.name})"
+    about = {"tags": ["colab"]}, {"tags": ["colab", "remove-cell"]}
+    return [
+        nbformat.v4.new_markdown_cell(link, id="colab-link", metadata=about[0]),
+        nbformat.v4.new_code_cell(source, id="colab-install", metadata=about[1]),
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        changed = set_address()
+    except ValueError as error:
+        sys.exit(str(error))
+    for path in changed:
+        print(f"changed {path.relative_to(chapters.ROOT)}")
+    print(f"{len(changed)} files changed; the address is {read_address() or 'unset'}.")

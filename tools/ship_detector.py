@@ -18,13 +18,7 @@ import pandas as pd
 import model_card
 from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
-from xaifake.data.dataset import (
-    FACES,
-    LEAKAGE_FACES,
-    average_mask,
-    pack_faces,
-    read_manifest,
-)
+from xaifake.data.dataset import FACES, LEAKAGE_FACES, average_mask, pack_faces, read_manifest
 from xaifake.detector.evaluation import (
     evaluate,
     evaluate_logits,
@@ -53,16 +47,14 @@ def ship_faces(faces, leakage):
     rows = read_manifest(faces)
     rows = rows[rows.accepted & (rows.split == "test")]
     paired = (rows.label == 1) & rows.scene.isin(["look_around", "nod_and_smile"])
-    _pack(faces, [_moments(rows[paired], 2), _moments(rows[rows.label == 0], 2)], FACES)
+    shutil.rmtree(FACES, ignore_errors=True)
+    kinds = [_moments(rows[paired], 2), _moments(rows[rows.label == 0], 2)]
+    pack_faces(faces, FACES, pd.concat(kinds))
     rows = read_manifest(leakage)
     rows = rows[rows.accepted]
     kinds = [_moments(rows[rows.label == 0], 3), _moments(rows[rows.label == 1], 1)]
-    _pack(leakage, kinds, LEAKAGE_FACES)
-
-
-def _pack(folder, parts, out):
-    shutil.rmtree(out, ignore_errors=True)
-    pack_faces(folder, out, pd.concat(parts))
+    shutil.rmtree(LEAKAGE_FACES, ignore_errors=True)
+    pack_faces(leakage, LEAKAGE_FACES, pd.concat(kinds))
 
 
 def _moments(rows, count):
@@ -81,13 +73,7 @@ def ship_mean_masks(faces):
 
 
 def score(model, faces, scale):
-    """Everything the card says about a detector, on all test faces of one scale.
-
-    Returns
-    -------
-    dict
-        Tables as lists of records.
-    """
+    """Return what the card says of a detector on all test faces of one scale, lists of records."""
     test = load_faces(faces, "test", scale)
     draws = plan_clips("full")[["video", "degraded_px", "feather_px"]]
     test.table = test.table.merge(draws, on="video", how="left")
@@ -95,8 +81,8 @@ def score(model, faces, scale):
     frames = result.frames
     whole = frames[frames.kind != "regional"]
     rng = np.random.default_rng(0)
-    fakes = rng.permutation(np.flatnonzero(test.labels == 1))[:TWIN_FAKES]
-    reals = rng.permutation(np.flatnonzero(test.labels == 0))[:BLURRED_FACES]
+    fakes, reals = (rng.permutation(np.flatnonzero(test.labels == label)) for label in (1, 0))
+    fakes, reals = test[np.sort(fakes[:TWIN_FAKES])], test[np.sort(reals[:BLURRED_FACES])]
     tables = {
         "scores": result.scores,
         "scores_whole_face": evaluate_logits(whole, whole.logit).scores,
@@ -106,8 +92,8 @@ def score(model, faces, scale):
         "recall_by_degradation": recall_by(result, "degraded_px", DEGRADED_EDGES),
         "recall_by_feather": recall_by(result, "feather_px", FEATHER_EDGES),
         "reliability": reliability_table(frames.label, frames.probability),
-        "blurred_reals": false_positives_when_blurred(model, test[np.sort(reals)]),
-        "twin_test": twin_test(model, test[np.sort(fakes)]).scores,
+        "blurred_reals": false_positives_when_blurred(model, reals),
+        "twin_test": twin_test(model, fakes).scores,
     }
     return {name: _records(table) for name, table in tables.items()}
 
@@ -131,19 +117,13 @@ def ship(run, faces, scale):
     shutil.copy(run / "weights.safetensors", path.with_suffix(".safetensors"))
 
 
-def main():
-    """Ship the faces and the detectors of all scales whose run is finished."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("leakage", type=Path)
+    for name in ("runs", "faces", "leakage"):
+        parser.add_argument(name, type=Path)
     options = parser.parse_args()
     ship_faces(options.faces, options.leakage)
     ship_mean_masks(options.faces)
     for scale in SCALES:
         ship(options.runs / f"{scale:.1f}", options.faces, scale)
     model_card.write()
-
-
-if __name__ == "__main__":
-    main()

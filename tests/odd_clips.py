@@ -4,15 +4,14 @@ The faces are those of the embedded portraits, unmanipulated.
 """
 
 import struct
-from fractions import Fraction
+from itertools import chain
 
-import av
 import cv2
 import numpy as np
 
+from xaifake.data.encoding import VideoWriter
 from xaifake.data.rendering import FRAME_SIZE, Scene
 
-UNIT = Fraction(1, 1000)
 _BITS = 8
 # The display matrix of ISO 14496-12, by the degrees that a player turns the frames clockwise.
 MATRICES = {
@@ -23,19 +22,10 @@ MATRICES = {
 
 
 def faces(people, count, size=(640, 480), seen=None, side=FRAME_SIZE):
-    """Yield frames with people side by side before a grey wall.
+    """Yield frames, width and height `size`, with people side by side before a grey wall.
 
-    Parameters
-    ----------
-    people : sequence of str
-        As in `xaifake.data.portraits.read_portraits`.
-    count : int
-    size : tuple of int
-        Width and height, in pixels.
-    seen : dict of int to container of int, optional
-        By place in `people`: the frames in which somebody is seen; all if not given.
-    side : int
-        Of the picture of a person, in pixels.
+    `seen` has the frames in which somebody is seen, by the place in `people`; all if not given. The
+    picture of a person is `side` pixels wide and high.
     """
     scenes = [Scene(person, "look_around", count) for person in people]
     for i in range(count):
@@ -72,28 +62,12 @@ def _bar(bit, width):
 
 def write(path, frames, format="mp4", codec="libx264", rate=25, times=None, first=False, crf=18):
     """Write frames; `times` are their seconds, `first` puts an MP4's header before them."""
-    options = {"movflags": "faststart"} if first else {}
-    with av.open(str(path), "w", format=format, options=options) as container:
-        stream = None
-        for i, frame in enumerate(frames):
-            if stream is None:
-                stream = container.add_stream(codec, rate=rate)
-                stream.height, stream.width = frame.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.codec_context.thread_count = 1
-                if codec == "libx264":
-                    stream.options = {
-                        "crf": str(crf),
-                        "preset": "veryfast",
-                        "x264-params": "cpu-independent=1",
-                    }
-                if times is not None:
-                    stream.codec_context.time_base = UNIT
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            if times is not None:
-                picture.pts, picture.time_base = round(times[i] / UNIT), UNIT
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    frames, options = iter(frames), {"movflags": "faststart"} if first else {}
+    first_one = next(frames)
+    size = first_one.shape[1], first_one.shape[0]
+    with VideoWriter(path, crf, size, None, format, codec, rate, options) as writer:
+        for i, frame in enumerate(chain([first_one], frames)):
+            writer.write(frame, None if times is None else times[i])
     return path
 
 

@@ -14,58 +14,30 @@ QUIET = {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
 
 def python_blocks(text):
-    """The fenced blocks marked `python`, in order.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    list of str
-    """
+    """Return the fenced blocks of a text that are marked `python`, in order."""
     return [block.rstrip("\n") for block in BLOCK.findall(text)]
 
 
 def script(blocks):
     """One program of all blocks; a traceback's line names the block that failed."""
-    parts = [
-        f"exec(compile({block!r}, 'block {number} of the page', 'exec'), globals())\n"
-        for number, block in enumerate(blocks, start=1)
-    ]
-    return "".join(parts)
+    line = "exec(compile({!r}, 'block {} of the page', 'exec'), globals())\n"
+    return "".join(line.format(block, n) for n, block in enumerate(blocks, start=1))
 
 
 def run(blocks, folder):
-    """Run blocks in order in a fresh process, whose working directory is `folder`.
-
-    Returns
-    -------
-    subprocess.CompletedProcess
-    """
+    """Run blocks in order in a fresh process, whose working directory is `folder`."""
     # As a command and not as a file, which worker processes would import, and so run it again.
     command = [sys.executable, "-c", script(blocks)]
-    environment = {**os.environ, **QUIET}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
-    )
+    options = {"cwd": folder, "env": {**os.environ, **QUIET}, "timeout": 600}
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def run_here(blocks, folder):
     """Run blocks in order in this process, in a namespace of their own and in `folder`.
 
     Saves the seconds in which a process imports TensorFlow. Figures that the code leaves open are
-    closed, and warnings are as a fresh process has them.
-
-    Returns
-    -------
-    str
-        What the code printed.
-
-    Raises
-    ------
-    Exception
-        Whatever the code raises; its traceback names the block.
+    closed, and warnings are as a fresh process has them. Returns what the code printed; a traceback
+    of what it raises names the block.
     """
     import matplotlib.pyplot as plt
 

@@ -7,7 +7,8 @@ for a part of the clip), none, or one who leaves the picture and comes back.
 import cv2
 import numpy as np
 
-from xaifake.data.rendering import SCENES, Scene, VideoWriter
+from xaifake.data.encoding import VideoWriter
+from xaifake.data.rendering import SCENES, Scene
 
 WIDTH, HEIGHT = 1920, 1080
 CRF = 23
