@@ -16,8 +16,16 @@ from scipy.special import expit, logit
 import xaifake
 from xaifake import Detector
 from xaifake.data.dataset import Faces
-from xaifake.detector import build_xception, evaluate, load_weights, preprocess, save_weights
+from xaifake.detector import (
+    build_xception,
+    evaluate,
+    found_fakes,
+    load_weights,
+    preprocess,
+    save_weights,
+)
 from xaifake.errors import UserError
+from xaifake.judge import causal_maps, perturbation_curve
 from xaifake.judge.maps import write_maps
 
 L = keras.layers
@@ -280,6 +288,26 @@ def test_only_a_model_in_its_form_is_taken_as_it_is():
         Detector(two_classes(1))
     with pytest.raises(UserError, match="a Detector is asked for.*Detector.from_keras"):
         write_maps("nowhere", "gradient", network())
+
+
+@pytest.mark.parametrize("ask", [evaluate, found_fakes, perturbation_curve, causal_maps])
+def test_what_asks_a_detector_says_how_a_model_becomes_one(ask):
+    with pytest.raises(UserError, match="a Detector is asked for.*Detector.from_keras"):
+        ask(network(), FACES)
+
+
+def test_of_many_faces_some_of_both_kinds_are_asked_about(monkeypatch):
+    many, asked = faces_told_by_red(600), []
+    logits = Detector.logits
+    monkeypatch.setattr(
+        Detector, "logits", lambda self, images: asked.append(images) or logits(self, images)
+    )
+    Detector.from_keras(network(), faces=many)
+    assert all(len(images) == 128 for images in asked)
+    red = np.array(asked[0])[..., 0].mean(axis=(1, 2)) > 125
+    assert red.sum() == 64
+    with pytest.raises(UserError, match="300 faces, all real or all fake"):
+        Detector.from_keras(network(), faces=many[many.labels == 1])
 
 
 def test_a_detector_cannot_be_changed_and_says_what_it_is():

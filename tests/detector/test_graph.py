@@ -119,6 +119,18 @@ def test_a_model_with_branches_in_and_around_it_becomes_flat():
     assert flatten(flat) is flat and flatten(model) is flat
 
 
+def test_models_whose_layers_have_the_same_names_stay_as_they_are():
+    inner = keras.Sequential(
+        [keras.Input((SIZE, SIZE, 3)), layers.Conv2D(3, 1, name="same"), layers.ReLU()]
+    )
+    model = chain(inner, layers.Conv2D(2, 1, name="same"), layers.Flatten(), layers.Dense(1))
+    assert flatten(model) is as_functional(model)
+    found = xaifake.explain(model, floats(2), "gradient", progress=False)
+    assert np.isfinite(found).all() and np.abs(found).max() > 0
+    with pytest.raises(UserError, match="as one layer, and its inside cannot be"):
+        xaifake.explain(model, floats(2), "grad_cam", progress=False)
+
+
 def test_a_layer_is_found_by_name_and_the_nearest_suggested():
     model = detector()
     assert find_layer(model, "sepconv").layer is model.get_layer("sepconv")

@@ -292,6 +292,7 @@ def test_without_innvestigate_all_others_are_judged(whole, quick, monkeypatch, t
         f"Without {absent}, not installed here, these are not judged: lrp.z (iNNvestigate), "
         "deconvnet (iNNvestigate)."
     )
+    assert warning.filename == __file__
     assert "innvestigate" not in judged_settings(out)["versions"]
 
 
@@ -357,6 +358,8 @@ def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
     more = Entry("lime", options=(("num_samples", 20),), dear=True)
     with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
         run(out, methods=(*CHEAP, more))
+    with pytest.raises(UserError, match="protocol was"):
+        run(out, protocol=dataclasses.replace(PROTOCOL, dear_faces=1))
     other = dataclasses.replace(quick_detector(1.3), scale=2.0)
     with pytest.raises(UserError, match="weights was"):
         run(out, other)

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,8 @@ class Detector:
         name : str, optional
             As in `Detector`; that of the file or the model if not given.
         faces : xaifake.data.dataset.Faces, optional
-            Real and fake faces whose truth is known; some that come with the package if not given.
+            Real and fake faces whose truth is known, of which it is asked about 128 at most; some
+            that come with the package if not given.
         check : bool
             Whether to ask. Without it a wrong range or order of classes goes unnoticed.
 
@@ -248,7 +250,7 @@ class Detector:
 
     def _check(self, faces):
         """Refuse a detector that says of known faces what cannot be right."""
-        faces = _known_faces(self) if faces is None else faces
+        faces = _known_faces(self, faces)
         images = np.stack([_fitting(image, self.input_shape) for image in faces.images])
         logits = self.logits(images)
         if not np.isfinite(logits).all():
@@ -310,6 +312,16 @@ def as_detector(detector) -> Detector:
     )
 
 
+def takes_detector(function):
+    """Let a function refuse whatever is no detector in its first argument, with `as_detector`."""
+
+    @wraps(function)
+    def checked(detector, *arguments, **options):
+        return function(as_detector(detector), *arguments, **options)
+
+    return checked
+
+
 def _read(path):
     """Load a model that Keras saved."""
     if not path.is_file():
@@ -349,8 +361,11 @@ def _one_logit(model, fake):
     return one
 
 
-def _known_faces(detector):
-    """Return some of the package's faces, as many real as fake, each of another clip if can be."""
+def _known_faces(detector, faces):
+    """Return some faces, as many real as fake if can be, each of another clip if can be.
+
+    They are the package's own if none are given.
+    """
     from xaifake.data.dataset import load_faces  # explaining needs neither faces nor OpenCV
 
     if detector.input_shape[2] != 3:
@@ -358,8 +373,13 @@ def _known_faces(detector):
             f"The detector takes pictures with {detector.input_shape[2]} channels last, and faces "
             "are RGB: build it for (H, W, 3)."
         )
-    scale = detector.scale if detector.scale in SCALES else SCALE
-    faces = load_faces(None, "test", scale)
+    if faces is None:
+        faces = load_faces(None, "test", detector.scale if detector.scale in SCALES else SCALE)
+    if len(set(faces.labels)) < 2:
+        raise UserError(
+            f"{len(faces)} faces, all real or all fake, tell nothing of a detector: give faces= of "
+            "both kinds, or check=False."
+        )
     order = np.argsort(faces.table.groupby("video").cumcount(), kind="stable")
     chosen = [order[faces.labels[order] == label][: KNOWN_FACES // 2] for label in (0, 1)]
     return faces[np.sort(np.concatenate(chosen))]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from xaifake.detector.detector import takes_detector
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
 
@@ -45,6 +46,7 @@ class Evaluation:
     confusion: pd.DataFrame
 
 
+@takes_detector
 def evaluate(detector, faces, seed=0, resamples=1000, progress=False):
     """Score a detector per frame and per video.
 
@@ -272,6 +274,7 @@ def recall_by(evaluation, column, edges=None):
     return table.rename_axis(column).reset_index()
 
 
+@takes_detector
 def found_fakes(detector, faces, count=4, region=None):
     """Choose fakes that a detector finds, each of another person, to explain them.
 
@@ -311,6 +314,7 @@ def found_fakes(detector, faces, count=4, region=None):
     raise UserError(f"Among these faces the detector finds no fake{kind}: give others.")
 
 
+@takes_detector
 def sample_found_fakes(detector, faces, count=50, seed=0):
     """Draw fakes that a detector finds: half of them whole faces, half single regions.
 
@@ -354,6 +358,7 @@ def _regions(table):
     return table.region.astype(object).replace({"": "whole", None: "whole", np.nan: "whole"})
 
 
+@takes_detector
 def false_positives_when_blurred(detector, faces, pixels=(128, 102, 77, 58)):
     """Tell how often real faces are called fake when the whole picture is made coarser.
 
@@ -420,6 +425,7 @@ class TwinTest:
     scores: pd.DataFrame
 
 
+@takes_detector
 def twin_test(detector, faces, seed=0, resamples=1000):
     """Test whether the evidence for 'fake' lies where the picture was manipulated.
 

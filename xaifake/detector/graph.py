@@ -246,7 +246,8 @@ def flatten(model):
     Returns
     -------
     keras.Model
-        The same answers by the same layers; the model itself where it is flat already. Models of
+        The same answers by the same layers; the model itself where it is flat already, or where
+        layers of two models have the same name, which Keras has in one model only once. Models of
         their own class, whose layers cannot be followed, stay single layers.
 
     Raises
@@ -255,7 +256,8 @@ def flatten(model):
         As in `as_functional`.
     """
     model = as_functional(model)
-    if not any(_has_graph(layer) for layer in model.operations):
+    names = [layer.name for layer in _operations(model)]
+    if len(names) == len(model.operations) or len(set(names)) < len(names):
         return model
 
     def make():
@@ -263,6 +265,17 @@ def flatten(model):
         return keras.Model(tensor, _inline(model, tensor), name=model.name)
 
     return kept(model, "flat", make)
+
+
+def _operations(model):
+    """Yield what a model calls, with what models within it call in their place, inputs once."""
+    for layer in model.operations:
+        if _has_graph(layer):
+            inner = as_functional(layer)
+            inputs = {tensor._keras_history.operation for tensor in inner.inputs}
+            yield from (one for one in _operations(inner) if one not in inputs)
+        else:
+            yield layer
 
 
 def _has_graph(layer):

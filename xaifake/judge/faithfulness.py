@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
+from xaifake.detector.detector import takes_detector
 from xaifake.errors import UserError
 from xaifake.explainers.lime import BLUR_SHARE
 from xaifake.judge.localisation import region_masks
@@ -58,6 +59,7 @@ class CausalMaps:
         return (self.removed + self.given) / 2
 
 
+@takes_detector
 def causal_maps(detector, faces, cell=CELL, progress=True):
     """Find by experiment where a detector's evidence lies.
 
@@ -105,6 +107,7 @@ def causal_maps(detector, faces, cell=CELL, progress=True):
     return CausalMaps(*ends, removed.reshape(shape), given.reshape(shape), changed.reshape(shape))
 
 
+@takes_detector
 def region_effects(detector, faces):
     """Put back one region of the face at a time.
 
@@ -180,6 +183,7 @@ def order_cells(scores, seed=0):
     return np.lexsort((chance, -flat), axis=-1)
 
 
+@takes_detector
 def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     """Order cells by experiment, as well as a greedy search can.
 
@@ -221,6 +225,7 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     return orders
 
 
+@takes_detector
 def put_back(detector, faces, orders, shares=SHARES, cell=CELL, count=None):
     """Put the twin's cells back in some order, and read the logit.
 
@@ -270,6 +275,7 @@ def fill(images, name):
     raise UserError(f"No fill {name!r}: give {' or '.join(FILLS)}.")
 
 
+@takes_detector
 def deletion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Delete cells in some order, as is done where no twin is known (Petsiuk et al. 2018).
 
@@ -295,6 +301,7 @@ def deletion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, coun
     return _replace(detector, images, fill(images, name), orders, shares, cell, count)
 
 
+@takes_detector
 def insertion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
     """Put cells of a picture into its filling; a good map is said to make the logit rise fast.
 

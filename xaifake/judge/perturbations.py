@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 from skimage.transform import AffineTransform, warp
 
+from xaifake.detector.detector import takes_detector
 from xaifake.detector.evaluation import score
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
@@ -256,6 +257,7 @@ def stored_curves():
     return pd.read_csv(GRIDS / "perturbations.csv")
 
 
+@takes_detector
 def perturbation_curve(detector, faces, perturbations, seed=0, resamples=1000, progress=True):
     """Measure how a detector's answers change with the strength of perturbations.
 

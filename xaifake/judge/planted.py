@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from xaifake.detector.detector import Detector
+from xaifake.detector.detector import Detector, takes_detector
 from xaifake.detector.xception import preprocess
 from xaifake.errors import UserError
 from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
@@ -193,6 +193,7 @@ def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, pa
     return losses
 
 
+@takes_detector
 def detection(detector, faces, size, contrast, seed=0):
     """Tell how well a detector finds a cue of some size and contrast.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from skimage.metrics import structural_similarity
 
+from xaifake.detector.detector import takes_detector
 from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
 from xaifake.judge.stability import compare
@@ -24,6 +25,7 @@ FAILED = 0.5**0.5
 MOST = 0.75  # of the layers
 
 
+@takes_detector
 def randomised(detector, order="top_down", steps=STEPS, seed=0):
     """Take away what a network has learned, some layers at a time (Adebayo et al. 2018).
 
@@ -128,6 +130,7 @@ def _seen(heatmap):
     return (np.clip(heatmap / colour_limit(heatmap), -1, 1) + 1) / 2
 
 
+@takes_detector
 def randomisation_curve(detector, explainer, images, original=None, steps=STEPS, seed=0):
     """Follow a method's maps while the network loses what it has learned.
 

@@ -349,6 +349,7 @@ class _Case:
             "found": len(self.found),
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
+            "protocol": digest(repr(protocol)),
             "options": {entry.name: dict(entry.options) for entry in given if entry.options},
         }
         self.parts = ResultCache(out / "parts" / f"{self.scale}x", self.settings).claim()

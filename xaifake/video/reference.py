@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from xaifake.data import load_faces
+from xaifake.detector.detector import takes_detector
 from xaifake.detector.evaluation import evaluate
 from xaifake.detector.forward import in_batches
 from xaifake.detector.inputs import as_floats
@@ -121,6 +122,7 @@ class Reference:
             np.savez_compressed(file, **small)
 
 
+@takes_detector
 def learn_reference(detector, faces, progress=False):
     """Measure what a detector makes of faces whose truth is known.
 
@@ -248,6 +250,7 @@ def sharpness(images):
         return np.log(values)
 
 
+@takes_detector
 def check_faces(detector, images, sides, reference):
     """Ask of each face whether the detector can be expected to judge it.
 
