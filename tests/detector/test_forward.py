@@ -243,7 +243,7 @@ def test_wishes_that_cannot_be_met_are_refused(alone, monkeypatch):
 
 def test_what_proves_a_number_takes_no_bfloat16():
     with pytest.raises(TypeError, match="precision"):
-        evaluate(network(), None, precision="bfloat16")
+        evaluate(Detector(network()), None, precision="bfloat16")
 
 
 QUIET = """
