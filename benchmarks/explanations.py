@@ -33,7 +33,7 @@ from xaifake.data import load_faces  # noqa: E402
 from xaifake.detector import Detector, build_xception  # noqa: E402
 from xaifake.errors import UserError  # noqa: E402
 from xaifake.explainers import lime  # noqa: E402
-from xaifake.explainers.question import ask, batches  # noqa: E402
+from xaifake.explainers.request import batches, prepare  # noqa: E402
 from xaifake.explainers.stored import BENCHMARKS  # noqa: E402
 from xaifake.progress import progress_bar  # noqa: E402
 
@@ -62,14 +62,14 @@ def timed(function, rounds):
 
 def forward(model, images, batch):
     """Return a function that passes pictures through the network, as a graph, in batches."""
-    question = ask(model, images)
+    request = prepare(model, images)
     run = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     starts = batches(len(images), batch)
-    return lambda: [run(question.images[i : i + batch]).numpy() for i in starts]
+    return lambda: [run(request.images[i : i + batch]).numpy() for i in starts]
 
 
 def row(part, method, at, seconds, faces, passes):
-    """Return a row of the table: seconds a face, and the same in forward passes."""
+    """Return a row of the table: seconds per face, and the same in forward passes."""
     each = [took / faces for took in seconds]
     cost = dict(zip(("seconds", "fastest", "slowest"), (np.median(each), min(each), max(each))))
     return {"part": part, "method": method, "at": at, **cost, "passes": passes}
@@ -89,12 +89,12 @@ def measure(part, model, images, batch, names, at, rounds, **more):
 
 def compare_lime(model, images, samples, rounds):
     """Let both LIMEs explain one picture in turn; print, and return their rows."""
-    question = ask(model, images[:1])
-    image, segments = question.images[0], lime.segment(question, "slic")[0]
+    request = prepare(model, images[:1])
+    image, segments = request.images[0], lime.segment(request, "slic")[0]
     spent = []
 
     def ours(precision):
-        asked = lime.Classifier(question, samples, precision=precision)
+        asked = lime.Classifier(request, samples, precision=precision)
 
         def classify(pictures):
             start = time.perf_counter()

@@ -29,8 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import hd_clips  # noqa: E402
 from measure import machine, spread  # noqa: E402
-from xaifake.data import extract_faces  # noqa: E402
-from xaifake.data import extraction as stages  # noqa: E402
+from xaifake.data import (
+    extract_faces,  # noqa: E402
+    extraction as stages,  # noqa: E402
+)
 from xaifake.data.dataset import SQUARE  # noqa: E402
 from xaifake.data.faces import FULL_SEARCH_EVERY  # noqa: E402
 from xaifake.data.portraits import read_portraits  # noqa: E402
@@ -118,7 +120,7 @@ def main(arguments=None):
                 seconds[full].append(took)
         for full, name in ((True, "every frame whole"), (False, "followed")):
             rates = [total / took for took in seconds[full]]
-            print(f"{name}: {spread(rates)} frames a second and core")
+            print(f"{name}: {spread(rates)} frames per second and core")
         ratios = [a / b for a, b in zip(seconds[True], seconds[False])]
         print(f"ratio: {spread(ratios)}")
         both, alike = compare(manifests[True], manifests[False])
@@ -133,7 +135,7 @@ def main(arguments=None):
                 print(f"{kind}, {name}: {1e3 * whole / count:.0f} ms a frame; {parts}")
         for processes in options.processes:
             took, _ = extract(catalogue, options.frames, False, processes)
-            print(f"{processes} processes: {total / took:.1f} frames a second")
+            print(f"{processes} processes: {total / took:.1f} frames per second")
 
 
 if __name__ == "__main__":

@@ -68,27 +68,27 @@ print(time.time() - start, time.time() - loaded)
 class Own:
     """This package, in this process."""
 
-    def __init__(self, question):
-        self.question = question
+    def __init__(self, request):
+        self.request = request
 
     def run(self, rule):
         """Explain the batch; return seconds and maps."""
         from xaifake.explainers.lrp import METHODS
 
         start = time.perf_counter()
-        maps, _ = METHODS[rule](self.question, batch_size=BATCH, progress=False)
+        maps, _ = METHODS[rule](self.request, batch_size=BATCH, progress=False)
         return time.perf_counter() - start, maps
 
 
 class Library:
     """iNNvestigate in its worker, without what this package does around it."""
 
-    def __init__(self, question):
+    def __init__(self, request):
         from xaifake.explainers import innvestigate
 
-        self.images = question.images
+        self.images = request.images
         self._call = innvestigate._call
-        layers = innvestigate.describe(question)
+        layers = innvestigate.describe(request)
         self._call("put", "model", layers)
 
     def run(self, rule):
@@ -115,13 +115,13 @@ class Zennit:
         return seconds, np.load(self.folder / "maps.npy")
 
 
-def export(question, folder):
+def export(request, folder):
     """Write the folded network and the pictures for the other processes."""
     from xaifake.explainers import innvestigate
-    from xaifake.explainers.lrp.canonise import Folding
+    from xaifake.explainers.lrp.batch_norms import MergePlan
     from xaifake.explainers.lrp.network import steps
 
-    folding = Folding(question.model)
+    folding = MergePlan(request.model)
     found = steps(folding.build(), folding.weights())
     layers = []
     for step in found:
@@ -135,28 +135,28 @@ def export(question, folder):
             (type(layer).__name__, layer.name, step.node.inputs, config, activation, arrays)
         )
     with open(folder / "network.pickle", "wb") as file:
-        pickle.dump((layers, question.images), file)
+        pickle.dump((layers, request.images), file)
     with open(folder / "innvestigate.pickle", "wb") as file:
-        pickle.dump((innvestigate.describe(question), question.images[:1]), file)
+        pickle.dump((innvestigate.describe(request), request.images[:1]), file)
 
 
-def forward_seconds(question):
+def forward_seconds(request):
     """Return a function that times one forward pass of the given network."""
     import tensorflow as tf
 
-    run = tf.function(lambda x: question.model(x, training=False))
-    run(question.images)
+    run = tf.function(lambda x: request.model(x, training=False))
+    run(request.images)
 
     def measure():
         start = time.perf_counter()
-        run(question.images).numpy()
+        run(request.images).numpy()
         return time.perf_counter() - start
 
     return measure
 
 
 def throughput(engines, forward, rounds):
-    """Let the engines take turns; return one row a rule, engine and round."""
+    """Let the engines take turns; return one row per rule, engine and round."""
     rows, first = [], {}
     for rule in RULES:
         for name, engine in engines.items():  # builds what is built once
@@ -232,26 +232,26 @@ def main():
     arguments = parser.parse_args()
     from xaifake.data import load_faces
     from xaifake.detector import Detector
-    from xaifake.explainers.question import ask
+    from xaifake.explainers.request import prepare
     from xaifake.explainers.stored import BENCHMARKS
 
     images = load_faces(scale=2.0).images[:BATCH]
-    question = ask(Detector.pretrained(2.0).model, images)
+    request = prepare(Detector.pretrained(2.0).model, images)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         np.save(folder / "images.npy", images)
-        export(question, folder)
+        export(request, folder)
         first = first_maps(folder, arguments.zennit)
-        engines = {"xaifake": Own(question), "innvestigate": Library(question)}
+        engines = {"xaifake": Own(request), "innvestigate": Library(request)}
         if arguments.zennit:
             engines["zennit"] = Zennit(arguments.zennit, folder)
-        speed = throughput(engines, forward_seconds(question), arguments.rounds)
+        speed = throughput(engines, forward_seconds(request), arguments.rounds)
     table = summarise(speed, first)
     print(table.to_string(float_format="{:.3g}".format))
     for rule, aim in RULES.items():
         if aim:
             row = table[(table.rule == rule) & (table.engine == "xaifake")].iloc[0]
-            print(f"{rule}: {row.passes:.2f} forward passes a map, aim {aim}")
+            print(f"{rule}: {row.passes:.2f} forward passes per map, aim {aim}")
     print(json.dumps({"cores": os.cpu_count(), "batch": BATCH}))
     if arguments.store:
         BENCHMARKS.mkdir(parents=True, exist_ok=True)

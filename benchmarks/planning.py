@@ -2,7 +2,7 @@
 
     python benchmarks/planning.py [--seconds 20] [--rounds 3] [--workers 1 8 64 256]
 
-A clip of 1920 x 1080 at 25 frames a second with one person in it (see hd_clips.py) stands for
+A clip of 1920 x 1080 at 25 frames per second with one person in it (see hd_clips.py) stands for
 a real video, from which 267 frames are taken, and with a mask video beside it for a fake one, from
 which 39 are, as many as in the paper. Every video is decoded to its end. One process cuts both
 scales; the figures are medians over the rounds, with the smallest and largest, times DFD's 363 real
@@ -33,7 +33,7 @@ from xaifake.progress import progress_bar  # noqa: E402
 
 TAKEN = {"real": 267, "fake": 39}
 SETTINGS = {
-    "scales": [1.3, 2.0], "frames_per_video": TAKEN, "twins": False, "size": 128,
+    "scales": [1.3, 2.0], "frames_per_video": TAKEN, "originals": False, "size": 128,
     "smallest": 120, "full_search": False,
 }  # fmt: skip
 

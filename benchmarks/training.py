@@ -151,7 +151,7 @@ def ways_to_train(faces, settings, precision, plain_precision):
 
 
 def measure(ways, images, rounds):
-    """Let the ways take turns: a table of way, images a second, processor seconds and loss."""
+    """Let the ways take turns: a table of way, images per second, processor seconds and loss."""
     rows = []
     for number in progress_bar(range(rounds + 1), show=True, unit="round"):
         for name, way in ways.items():
@@ -219,10 +219,10 @@ def report(faces, batch, precision, options):
     losses = table.pivot(index="round", columns="way", values="loss")
     apart = (losses["own"] - losses["plain"]).abs().max()
     print(f"{precision}, batch {batch}, {name}:")
-    print(f"  images a second: {spread(own['rate'])}")
+    print(f"  images per second: {spread(own['rate'])}")
     print(f"  plain fit on arrays, {plain_precision}: {spread(plain['rate'])}")
     print(f"  ratio: {spread(ratios)}")
-    print(f"  processor seconds a step: {spread(own['processor'] / options.steps)}")
+    print(f"  processor seconds per step: {spread(own['processor'] / options.steps)}")
     print(f"  plain fit's: {spread(plain['processor'] / options.steps)}; ratio: {spread(saved)}")
     print(f"  losses: {', '.join(f'{loss:.5f}' for loss in losses['own'])}; apart: {apart:.1e}")
     print(f"  waiting for input: {waiting:.1%}; of the arithmetic limit: {share}")

@@ -1,4 +1,4 @@
-"""The reference has every public module, and its entries know the chapters that use them."""
+"""The reference has every public module, and its configs know the chapters that use them."""
 
 import importlib.util
 import pkgutil

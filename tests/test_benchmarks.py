@@ -11,7 +11,7 @@ import pytest
 
 import xaifake
 from chapters import ROOT
-from xaifake.explainers.question import ask
+from xaifake.explainers.request import ask
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_the_training_benchmark_prints_speed_waiting_and_ratio(capsys, monkeypat
     few = ["--batch", "4", "--steps", "3", "--rounds", "1"]
     training.main([*few, *precisions, "--csv", str(table)])
     printed = capsys.readouterr().out
-    for words in ("cores", "images a second: ", "ratio: ", "waiting for input: ", "limit: "):
+    for words in ("cores", "images per second: ", "ratio: ", "waiting for input: ", "limit: "):
         assert words in printed
     written = pd.read_csv(table)
     assert written.precision.to_list() == written.plain_precision.to_list() == precisions[1:]

@@ -321,8 +321,8 @@ def test_from_a_chapter_to_the_code_behind_a_figure_in_two_clicks(address, tab):
     page = tab()
     page.goto(f"{address}/notebooks/06_lrp.html", wait_until="load")
     page.locator("a.sphinx-codeautolink-a", has_text="show_gallery").first.click()
-    entry = page.locator("dt", has=page.locator(":target")).or_(page.locator("dt:target"))
-    entry.get_by_text("[source]").click()
+    config = page.locator("dt", has=page.locator(":target")).or_(page.locator("dt:target"))
+    config.get_by_text("[source]").click()
     assert "_modules/xaifake/show/maps.html#show_gallery" in page.url
     assert "def show_gallery" in " ".join(page.locator("body").inner_text().split())
 
@@ -336,11 +336,11 @@ def test_every_chapter_links_its_code_to_the_reference_and_is_linked_back(html):
         assert f'href="../../notebooks/{path.stem}.html"' in back
 
 
-def listed(entries):
+def listed(configs):
     """The files of a table of contents in the order of reading."""
-    for entry in entries:
-        yield entry["file"]
-        yield from listed(entry.get("sections", []))
+    for config in configs:
+        yield config["file"]
+        yield from listed(config.get("sections", []))
 
 
 def test_next_leads_through_the_whole_book_in_the_order_of_the_contents(html):

@@ -22,6 +22,12 @@ def run(*arguments, code=0):
     return result.output
 
 
+def test_former_names_of_options_are_taken_and_told():
+    # Nothing is read: the folder is missing.
+    output = run("extract", "nowhere", "--out", "x", "--twins", code=2)
+    assert "--twins is --originals now" in output and "nowhere" in output
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cli")
@@ -35,7 +41,7 @@ def clips(folder):
 
 @pytest.fixture(scope="module")
 def faces(folder, clips):
-    arguments = ["--frames-per-fake", 1, "--twins", "--workers", 2, "--split", "video"]
+    arguments = ["--frames-per-fake", 1, "--originals", "--workers", 2, "--split", "video"]
     output = run("extract", clips, "--out", folder / "faces", *arguments)
     assert "frames_per_video" in output
     return folder / "faces"
@@ -68,10 +74,10 @@ def test_a_machine_reads_what_clips_holds_and_what_was_cut(folder, clips, faces)
     assert as_json("clips", "--size", "tiny", "--out", clips)["fake"] == 24
     listed = as_json("catalogue", clips)
     assert listed["videos"]["fake"]["found"] == listed["with_mask"] == 24
-    arguments = ["--frames-per-fake", 1, "--twins", "--split", "video"]
+    arguments = ["--frames-per-fake", 1, "--originals", "--split", "video"]
     cut = as_json("extract", clips, "--out", faces, *arguments)
     accepted = [row for row in cut["crops"] if row["scale"] == 1.3 and row["reason"] == ""]
-    assert sum(row["count"] for row in accepted) == 48 and cut["not_read"] == []
+    assert sum(row["count"] for row in accepted) == 48 and cut["unreadable"] == []
     assert cut["frames_per_video"]["fake"] == 1 and cut["left_out"] == []
 
 
@@ -100,7 +106,7 @@ def test_catalogue_tells_what_is_there_and_what_is_not(clips):
     (clips / "original_sequences/actors/c23/videos/holiday.mp4").touch()
     output = run("catalogue", clips)
     assert "3068" in output and "363" in output
-    assert "fakes with a mask: 24; with their real parent: 24" in output
+    assert "fakes with a mask: 24; with their original: 24" in output
     assert "not understood" in output and "holiday.mp4" in output
 
 
@@ -109,7 +115,7 @@ def test_extract_balances_the_classes_and_cuts_both_scales(faces):
     assert set(manifest.scale) == {1.3, 2.0}
     counts = manifest[manifest.scale == 1.3].label.value_counts()
     assert counts[1] == 24 and counts[0] == 24
-    assert load_faces(faces, "train", 2.0).twins is not None
+    assert load_faces(faces, "train", 2.0).originals is not None
 
 
 def test_train_and_evaluate_a_detector_of_ones_own(folder, faces):
@@ -151,7 +157,7 @@ GOES_ON = {
     "xaifake.detector.training.train": ["train", "{faces}", "--out", "x"],
     "xaifake.judge.maps.write_maps": ["maps", "--method", "gradient", "--out", "x"],
     "xaifake.video.report.explain_video": ["explain", "clip.mp4", "--out", "page.html"],
-    "xaifake.judge.verdict.judge": ["judge", "--out", "x"],
+    "xaifake.judge.runner.judge": ["judge", "--out", "x"],
 }
 STARTS_ANEW = {
     "xaifake.data.dfd.read_catalogue": ["catalogue", "{clips}"],

@@ -3,7 +3,7 @@
 The stack is made anew from requirements/colab.txt, beside a stand-in for the module google.colab.
 Chapters that do something else with the paper's profile, DFD on a GPU, walk through it here, on the
 embedded clips and for one short epoch. The others run with the smoke profile; those that explain
-faces, on some that were just extracted and have no twins.
+faces, on some that were just extracted and have no originals.
 """
 
 import functools
@@ -155,7 +155,7 @@ def runtime(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_faces(tmp_path_factory):
-    """A folder of faces such as a reader extracts, of four people and without twins."""
+    """A folder of faces such as a reader extracts, of four people and without originals."""
     folder = tmp_path_factory.mktemp("faces")
     frames = {"real": 2, "fake": 2}
     clips = read_catalogue(embedded_clips("tiny"))

@@ -44,11 +44,11 @@ assert np.allclose(top_share(masks.astype(float), masks), 1)
 assert np.allclose(top_share(1.0 - masks, masks), 0)
 from xaifake.data import load_faces
 from xaifake.judge import localise
-from xaifake.judge.verdict import default_methods
+from xaifake.judge.runner import default_methods
 
 faces = load_faces()[:2]
 assert np.allclose(localise(faces.masks.astype(float), faces).top_share, 1)
-assert "smoothgrad" in [entry.name for entry in default_methods()]
+assert "smoothgrad" in [config.name for config in default_methods()]
 """
 
 
@@ -79,7 +79,7 @@ def test_the_template_is_a_chapter_that_runs():
 def test_the_hooks_run_what_the_tests_run():
     config = yaml.safe_load((chapters.ROOT / ".pre-commit-config.yaml").read_text())
     (repo,) = config["repos"]
-    assert [hook["entry"] for hook in repo["hooks"]] == [
+    assert [hook["method"] for hook in repo["hooks"]] == [
         ".venv/bin/ruff check --fix",
         ".venv/bin/ruff format",
     ]

@@ -90,9 +90,9 @@ def test_bounds_are_lower_bounds_but_for_the_book_builder():
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_the_lock_has_a_hash_for_everything_and_no_address_or_path(name):
-    entries = re.split(r"^(?=[A-Za-z0-9])", LOCKS[name], flags=re.MULTILINE)
-    entries = [entry for entry in entries if entry.strip()]
-    assert entries and all("--hash=sha256:" in entry for entry in entries)
+    configs = re.split(r"^(?=[A-Za-z0-9])", LOCKS[name], flags=re.MULTILINE)
+    configs = [config for config in configs if config.strip()]
+    assert configs and all("--hash=sha256:" in config for config in configs)
     assert not re.search(r"://|@|^\s*-(?!-hash)|[/\\]\w", LOCKS[name], re.MULTILINE)
 
 

@@ -71,7 +71,7 @@ def test_the_code_of_the_solutions_runs_in_a_fresh_process(tmp_path):
 def test_every_part_has_an_exercise_with_a_checker():
     contents = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
     for part in contents["parts"]:
-        stems = [entry["file"].removeprefix("notebooks/") for entry in part["chapters"]]
+        stems = [config["file"].removeprefix("notebooks/") for config in part["chapters"]]
         pages = [read(stem) for stem in stems if stem in CHAPTERS]
         assert not pages or any(CHECKER.search(page) for page in pages), part["caption"]
 

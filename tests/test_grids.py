@@ -7,21 +7,21 @@ import pandas as pd
 import pytest
 
 import compute_grids
-from xaifake.detector import sample_found_fakes
+from xaifake.detector import sample_true_positives
 from xaifake.explainers import explain
 from xaifake.explainers.stored import lrp_benchmark, rule_agreement, rule_grid
-from xaifake.judge.localisation import BASELINES, against_best_baseline, localise, moves
+from xaifake.judge.localisation import BASELINES, against_best_baseline, localise, region_contrast
 from xaifake.judge.perturbations import SCORES, SWEEP, Blur, perturbation_curve, stored_curves
-from xaifake.judge.sanity import FAILED, alike_when_shuffled
-from xaifake.judge.verdict import default_methods, judged, judged_settings
+from xaifake.judge.runner import default_methods, judged, judged_settings
+from xaifake.judge.sanity import FAILED, agreement_when_randomised
 
 
 def test_stored_curves_have_every_entry_of_the_sweep():
     stored = stored_curves()
-    entries = {(p.kind, round(p.strength, 6), s) for p in SWEEP for s in SCORES}
+    configs = {(p.kind, round(p.strength, 6), s) for p in SWEEP for s in SCORES}
     for scale in (1.3, 2.0):
         rows = stored[stored.scale == scale]
-        assert {(*key, s) for *key, s in rows[["kind", "strength", "score"]].to_numpy()} == entries
+        assert {(*key, s) for *key, s in rows[["kind", "strength", "score"]].to_numpy()} == configs
         assert (rows.low <= rows.value).all() and (rows.value <= rows.high).all()
 
 
@@ -59,7 +59,7 @@ def test_the_stored_agreement_has_each_shared_rule_on_fifty_fakes_a_scale(
     assert set(stored.method) == set(compute_grids.SHARED)
     assert (stored.groupby(["scale", "method"]).video.nunique() == 50).all()
     for scale, part in stored.groupby("scale"):
-        sample = sample_found_fakes(shipped_detector(scale), shipped_faces(scale))
+        sample = sample_true_positives(shipped_detector(scale), shipped_faces(scale))
         assert set(sample.table.video) == set(part.video)
 
 
@@ -139,42 +139,44 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(ship
         part = stored[stored.scale == np.float32(about["scale"])]
         model = shipped_detector(about["scale"])
         assert model.fingerprint == about["weights"]
-        sizes = part.groupby("entry", observed=True).size()
-        for entry in default_methods():
-            assert sizes[entry.name] == (about["sample"] if entry.dear else about["found"])
+        sizes = part.groupby("method", observed=True).size()
+        for config in default_methods():
+            assert sizes[config.name] == (about["sample"] if config.slow else about["found"])
         assert (sizes[list(BASELINES)] == about["found"]).all()
 
 
 @pytest.mark.book
 def test_stored_scores_of_maps_come_out_again(shipped_detector, shipped_faces):
     stored = judged("localisation")
-    stored = stored[stored.scale == np.float32(2.0)].set_index(["entry", "video", "frame"])
+    stored = stored[stored.scale == np.float32(2.0)].set_index(["method", "video", "frame"])
     model = shipped_detector(2.0)
-    few = sample_found_fakes(model, shipped_faces(2.0))[:4]
+    few = sample_true_positives(model, shipped_faces(2.0))[:4]
     for name in ("input_t_gradient", "lrp.alpha_1_beta_0"):
         now = localise(explain(model, few.images, name).sum(axis=-1), few)
         then = stored.loc[[(name, *key) for key in zip(few.table.video, few.table.frame)]]
-        for column in ("mass", "rank", "auc", "in_eyes"):
+        for column in ("mass", "rank", "auc", "mass_region_eyes"):
             np.testing.assert_allclose(now[column], then[column], atol=0.02)
 
 
 def test_what_the_chapters_say_of_the_stored_judgement_is_so():
-    table = judged("localisation").astype({"entry": str})
+    table = judged("localisation").astype({"method": str})
     for scale, part in table.groupby("scale"):
         whole = part[part.region == "whole"]
         gaps = against_best_baseline(whole, "mass", resamples=200)
         assert (gaps.high < 0).all(), "no method beats the mean mask on whole faces"
-        moved = {name: moves(rows).moved.mean() for name, rows in part.groupby("entry")}
+        moved = {
+            name: region_contrast(rows).contrast.mean() for name, rows in part.groupby("method")
+        }
         assert moved["gradient"] > 0.04 and moved["input_t_gradient"] > 0.03
         for name in ("a", "b", "a_flat", "b_flat"):
             assert moved[f"lrp.sequential_preset_{name}"] < -0.03
         assert moved["guided_backprop"] < -0.05 and abs(moved["mean mask"]) < 0.01
-        faithful = judged("faithfulness").astype({"entry": str})
-        lost = faithful[faithful.scale == scale].groupby("entry")[["lost_10", "gap"]].sum()
-        gone = lost.lost_10 / lost.gap
-        methods_alone = gone.drop([*BASELINES, "cause", "best"])
+        faithful = judged("faithfulness").astype({"method": str})
+        lost = faithful[faithful.scale == scale].groupby("method")[["logit_drop_10", "gap"]].sum()
+        gone = lost.logit_drop_10 / lost.gap
+        methods_alone = gone.drop([*BASELINES, "patch_effect", "best"])
         assert methods_alone.idxmax() == "gradient (absolute)"
-        assert gone["best"] >= gone["cause"] - 0.02 > gone["mean mask"] - 0.05
-    alike = alike_when_shuffled(judged("randomisation"))
+        assert gone["best"] >= gone["patch_effect"] - 0.02 > gone["mean mask"] - 0.05
+    alike = agreement_when_randomised(judged("randomisation"))
     failed = ["guided_backprop", "lrp.alpha_1_beta_0", "lrp.sequential_preset_b_flat"]
     assert (alike[failed] > FAILED).all() and (alike[["gradient", "lrp.epsilon"]] < 0.2).all()

@@ -115,7 +115,7 @@ def test_the_controls_choose_by_mouse(browser, drawn, tmp_path):
     page = open_figure(browser, drawn["lrp"], tmp_path)
     assert seen(page) == ["lrp-0"]
     page.get_by_label("Rule").select_option("lrp.gamma")
-    page.get_by_label("real, the first one's twin").check()
+    page.get_by_label("real, the first one's original").check()
     (shown,) = seen(page)
     caption = page.locator(f"#{shown} figcaption").inner_text()
     assert "lrp.gamma" in caption and caption.startswith("real")

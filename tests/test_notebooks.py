@@ -108,7 +108,7 @@ def test_a_missing_part_of_the_frame_is_noticed(part):
 
 def test_the_contents_list_every_chapter_in_order():
     contents = yaml.safe_load((chapters.ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
+    files = [config["file"] for part in contents["parts"] for config in part["chapters"]]
     listed = [name.removeprefix("notebooks/") for name in files if name.startswith("notebooks/")]
     assert listed == [path.stem for path in CHAPTERS]
 

@@ -75,7 +75,7 @@ def some_arrays():
 def some_table():
     return pd.DataFrame(
         {
-            "entry": ["gradient", "lrp.z (iNNvestigate)", "lime"],
+            "method": ["gradient", "lrp.z (iNNvestigate)", "lime"],
             "r2": [0.1 + 0.2, np.nan, -np.inf],
             "small": np.array([0.1, 1e-45, 3e38], np.float32),
             "frame": np.array([8, 0, 2**31 - 1], np.int32),

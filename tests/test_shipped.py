@@ -30,8 +30,8 @@ def test_the_model_card_is_written_from_the_cards():
 def test_the_detector_keeps_within_what_was_to_be_expected():
     whole = {r["score"]: r for r in detector_card(1.3)["test"]["scores_whole_face"]}
     assert 0.75 < whole["accuracy"]["value"] < 0.99
-    twins = {row["score"]: row["value"] for row in detector_card(1.3)["test"]["twin_test"]}
-    assert twins["gap_gone_inside"] > 0.9 > 0.1 > twins["gap_gone_elsewhere"]
+    originals = {row["score"]: row["value"] for row in detector_card(1.3)["test"]["paired_test"]}
+    assert originals["gap_closed_inside"] > 0.9 > 0.1 > originals["gap_closed_control"]
 
 
 def test_the_shipped_faces_are_of_people_whom_no_detector_has_seen():
@@ -44,12 +44,12 @@ def test_the_shipped_faces_are_of_people_whom_no_detector_has_seen():
     assert not set(leakage.scene) & set(plan_clips("full").scene)
 
 
-def test_every_shipped_fake_has_mask_and_twin_and_the_package_stays_small():
+def test_every_shipped_fake_has_mask_and_original_and_the_package_stays_small():
     for scale in SCALES:
         faces = load_faces(split="test", scale=scale)
         fakes = faces[faces.labels == 1]
         assert fakes.masks.any(axis=(1, 2)).all()
-        difference = abs(fakes.images.astype(int) - fakes.twins).mean(-1)
+        difference = abs(fakes.images.astype(int) - fakes.originals).mean(-1)
         assert difference[fakes.masks].mean() > 3 * difference[~fakes.masks].mean()
     size = sum(p.stat().st_size for f in (FACES, LEAKAGE_FACES) for p in f.rglob("*.parquet"))
     assert size <= 12 * 2**20

@@ -4,7 +4,7 @@
 
 All of them if none is named. Every part is kept in `_build` as it is finished, so that a run which
 was killed goes on where it stopped; delete `_build/grids` and `_build/judged` after a change of
-weights, faces or methods. The chapters run an entry or two of each again and compare.
+weights, faces or methods. The chapters run a config or two of each again and compare.
 """
 
 import json
@@ -20,17 +20,16 @@ from tqdm import tqdm
 
 import chapters
 from xaifake.data import load_faces
-from xaifake.detector import Detector, found_fakes, sample_found_fakes
+from xaifake.detector import Detector, sample_true_positives, top_true_positives
 from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.explainers import explain, methods
 from xaifake.explainers.innvestigate import Refused
 from xaifake.explainers.lime import Classifier, fit_surrogate, make_fills, segment
-from xaifake.explainers.question import ask
+from xaifake.explainers.request import prepare
 from xaifake.explainers.stored import GRIDS, RuleGrid, write_rule_grid
 from xaifake.judge.localisation import region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import SWEEP, perturbation_curve
-from xaifake.judge.verdict import STORED
-from xaifake.judge.verdict import judge as run_judge
+from xaifake.judge.runner import STORED, judge as run_judge
 from xaifake.runs import write_text, write_whole
 from xaifake.scales import SCALES
 from xaifake.video import reference as references
@@ -55,7 +54,7 @@ def rules():
     """Map a whole-face fake and one of the eyes by iNNvestigate's methods, and by our LRP."""
     for scale in SCALES:
         model, faces = Detector.pretrained(scale), load_faces(scale=scale)
-        chosen = [found_fakes(model, faces, 1, region) for region in REGIONS]
+        chosen = [top_true_positives(model, faces, 1, region) for region in REGIONS]
         images = np.concatenate([face.images for face in chosen])
         keys = [(face.table.video[0], int(face.table.frame[0])) for face in chosen]
         grid = RuleGrid(keys, {}, {}, {})
@@ -80,11 +79,11 @@ def _run_rule(model, images, name):
 
 
 def agreement():
-    """Compare the LRP maps of both engines on fifty fakes a scale."""
+    """Compare the LRP maps of both engines on fifty fakes per scale."""
     tables = []
     for scale in SCALES:
         model = Detector.pretrained(scale)
-        faces = sample_found_fakes(model, load_faces(scale=scale))
+        faces = sample_true_positives(model, load_faces(scale=scale))
         regions = region_masks(faces)
         areas = {"in_mask": faces.masks, "nose_mouth": regions["nose"] | regions["mouth"]}
         for name in tqdm(SHARED, desc=f"agreement {scale}x"):
@@ -106,7 +105,7 @@ def _compare(table, own, library, areas):
     )
     for suffix, maps in {"": own, "_library": library}.items():
         table[f"sum{suffix}"] = maps.sum((1, 2))
-        table[f"size{suffix}"] = np.abs(maps).sum((1, 2))
+        table[f"abs_sum{suffix}"] = np.abs(maps).sum((1, 2))
         for area, masks in areas.items():
             table[f"{area}{suffix}"] = relevance_mass_accuracy(maps, masks)
     for area, masks in areas.items():
@@ -130,17 +129,17 @@ def perturbations():
 def lime():
     """Fit LIME with several fills, seeds and numbers of samples around some faces."""
     model, faces = Detector.pretrained(2.0), load_faces(scale=2.0)
-    chosen = found_fakes(model, faces, LIME_FACES, "whole")
-    question = ask(model, chosen.images)
-    segments = segment(question, "slic")
+    chosen = top_true_positives(model, faces, LIME_FACES, "whole")
+    request = prepare(model, chosen.images)
+    segments = segment(request, "slic")
     pictures = 4 * len(chosen) * len(LIME_SEEDS) * sum(LIME_COUNTS)  # with each of four fills
-    classify = Classifier(question, pictures)
-    fills = {name: make_fills(question, name) for name in ("mean", "grey", "blur")}
-    fills["twin"] = make_fills(question, chosen.twins)
+    classify = Classifier(request, pictures)
+    fills = {name: make_fills(request, name) for name in ("mean", "grey", "blur")}
+    fills["original"] = make_fills(request, chosen.originals)
     rows = []
     for fill, number in tqdm(list(product(fills, range(len(chosen)))), desc="lime"):
         key = {"video": chosen.table.video[number], "frame": int(chosen.table.frame[number])}
-        case = question.images[number], segments[number], fills[fill][number]
+        case = request.images[number], segments[number], fills[fill][number]
         name = f"lime_{fill}_{key['video']}_{key['frame']}.csv"
         rows.append(_kept(name, _sweep_samples, classify, *case).assign(**key, fill=fill))
     _write(pd.concat(rows), GRIDS / "lime_sweep.csv")

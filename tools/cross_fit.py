@@ -2,8 +2,8 @@
 
     python tools/cross_fit.py FACES OUT --portraits FOLDER [--portraits FOLDER ...]
 
-FACES holds the faces of the clips of size `folds`, cut with `--split given --twins`. For each fold
-and scale there is one run of `xaifake train`, in OUT/SCALE_FOLD; its seed is the number of the
+FACES holds the faces of the clips of size `folds`, cut with `--split given --originals`. For each
+fold and scale there is one run of `xaifake train`, in OUT/SCALE_FOLD; its seed is the number of the
 fold. They run one after another. Stopped at any time, the same command goes on from the last
 checkpoint.
 """

@@ -33,7 +33,7 @@ RULES = ("epsilon", "flat", "gamma", "alpha_1_beta_0", "alpha_2_beta_1")
 RULES += ("sequential_preset_a_flat", "sequential_preset_b_flat")
 RULES = tuple(f"lrp.{rule}" for rule in RULES)
 SEGMENTS = (10, 20, 50, 100, 200)
-FILLS = ("mean colour", "real twin")
+FILLS = ("mean colour", "original")
 BLURS = (0, 0.5, 1, 1.5, 2, 3)
 TURNS = (-45, -30, -20, -10, 0, 10, 20, 30, 45)
 LRP_RULE = "lrp.sequential_preset_b_flat"  # that of the paper's Figure 5
@@ -42,7 +42,7 @@ COLOURS = matplotlib.colormaps["RdBu_r"]
 
 
 def compute_lrp():
-    """Map two fakes and the first one's real twin: by rule, at the picture and inside.
+    """Map two fakes and the first one's original: by rule, at the picture and inside.
 
     Gives `faces`, `masks`; a float16 `map_LAYER` (rules, faces, h, w) for each of `layers`, as
     shares of each map's largest value; `sums` (layers, rules, faces) and `logits` (faces,).
@@ -53,7 +53,7 @@ def compute_lrp():
     model, faces = detector.Detector.pretrained(SCALE), data.load_faces(None, "test", SCALE)
     keys = list(zip(faces.table.video, faces.table.frame))
     shown = faces[[keys.index(face) for face in rule_grid(SCALE).faces]]
-    images = np.concatenate([shown.images, shown.twins[:1]])
+    images = np.concatenate([shown.images, shown.originals[:1]])
     masks = np.concatenate([shown.masks, np.zeros_like(shown.masks[:1])])
     depth = relevance_by_layer(model, images[:1], RULES[0])
     ends = depth[depth.whole & (depth.kind == "Add")].layer.tolist()
@@ -76,12 +76,15 @@ def compute_lime():
     from skimage.segmentation import slic
 
     model, faces = detector.Detector.pretrained(SCALE), data.load_faces(None, "test", SCALE)
-    fakes, options = detector.found_fakes(model, faces, count=3, region="whole"), _lime_options()
+    fakes, options = (
+        detector.top_true_positives(model, faces, count=3, region="whole"),
+        _lime_options(),
+    )
     cuts = [
         [slic(face, n, compactness=10, start_label=0) for face in fakes.images] for n in SEGMENTS
     ]
     cuts, found = np.array(cuts), []
-    for fill, cut in tqdm(list(itertools.product(("mean", fakes.twins), cuts)), desc="lime"):
+    for fill, cut in tqdm(list(itertools.product(("mean", fakes.originals), cuts)), desc="lime"):
         options |= {"segmentation": cut, "fill": fill}
         found.append(xaifake.explain(model, fakes.images, "lime", **options))
     shape = (len(FILLS), len(SEGMENTS), len(fakes))
@@ -98,22 +101,22 @@ def _lime_options():
 
 
 def compute_perturbed():
-    """Map a fake and its real twin, blurred and turned, by two methods.
+    """Map a fake and its original, blurred and turned, by two methods.
 
     Gives `inputs` (faces, changes, H, W, 3), `lime` and `lrp` (faces, changes, H, W), `logits` and
     `alike_lime`, `alike_lrp` (faces, changes): the correlation of the map, brought back, with that
     of the unchanged face, where it can be compared. Changes: `BLURS`, then `TURNS`.
     """
     from xaifake.explainers.lime import segment
-    from xaifake.explainers.question import ask
+    from xaifake.explainers.request import prepare
 
     model, faces = detector.Detector.pretrained(SCALE), data.load_faces(None, "test", SCALE)
-    fake = detector.found_fakes(model, faces, count=1, region="whole")
+    fake = detector.top_true_positives(model, faces, count=1, region="whole")
     changes = [judge.Blur(sigma) for sigma in BLURS] + [judge.rotation(angle) for angle in TURNS]
     found = []
-    for face in tqdm((fake.images, fake.twins), desc="perturbed"):
+    for face in tqdm((fake.images, fake.originals), desc="perturbed"):
         inputs = np.concatenate([change.apply(face) for change in changes])
-        cut = segment(ask(model, face), "slic")[0]
+        cut = segment(prepare(model, face), "slic")[0]
         carried = np.stack([_carry(cut, change) for change in changes])
         lime = xaifake.explain(model, inputs, "lime", segmentation=carried, **_lime_options())
         lrp = xaifake.explain(model, inputs, LRP_RULE, progress=False)
@@ -173,7 +176,7 @@ def _borders(labels):
 
 def lrp_states(arrays):
     """Yield (values of the controls, picture, caption) for each rule, face and layer."""
-    whose = ("fake, whole face swapped", "fake, eyes swapped", "real, the first one's twin")
+    whose = ("fake, whole face swapped", "fake, eyes swapped", "real, the first one's original")
     layers = arrays["layers"].tolist()
     order = itertools.product(enumerate(RULES), enumerate(whose), enumerate(layers))
     for (r, rule), (f, face), (k, layer) in order:
@@ -207,7 +210,7 @@ def perturbed_states(arrays):
     """Yield (values of the controls, picture, caption) for each face and change."""
     changes = [("blur", f"{b:g} px") for b in BLURS] + [("rotation", f"{t:+d}°") for t in TURNS]
     for (f, face), (c, (kind, strength)) in itertools.product(
-        enumerate(("fake, whole face swapped", "real, its twin")), enumerate(changes)
+        enumerate(("fake, whole face swapped", "real, its original")), enumerate(changes)
     ):
         logit = arrays["logits"][f, c]
         picture = draw(arrays["inputs"][f, c], arrays["lime"][f, c], arrays["lrp"][f, c])

@@ -21,9 +21,9 @@ NAMES = {
     "equal_error_rate": "equal error rate",
     "brier": "Brier score",
     "ece": "expected calibration error",
-    "fake_above_twin": "fakes scored above their real twin",
-    "gap_gone_inside": "share of the gap that goes when the swap is put back",
-    "gap_gone_elsewhere": "share that goes when as much elsewhere is put back",
+    "fake_above_original": "fakes scored above their original",
+    "gap_closed_inside": "share of the gap that goes when the swap is put back",
+    "gap_closed_control": "share that goes when as much elsewhere is put back",
 }
 
 

@@ -53,7 +53,7 @@ def growth_figure(costs):
         ticks = sorted(points["at"].unique())
         axis.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=label, ylabel="seconds a face")
+        axis.set(xlabel=label, ylabel="seconds per face")
         # Above the lines, which would else run behind it.
         axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         axis.grid(alpha=0.3)

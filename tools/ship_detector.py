@@ -3,7 +3,7 @@
     python tools/ship_detector.py RUNS FACES LEAKAGE
 
 RUNS holds the folders `1.3` and `2.0` that `xaifake train` wrote; FACES the faces of the `full`
-clips and LEAKAGE those of the `leakage` clips, both cut with `--twins`. The commands that made
+clips and LEAKAGE those of the `leakage` clips, both cut with `--originals`. The commands that made
 them stand in book/model_card.md, which is written from the cards this leaves.
 """
 
@@ -23,9 +23,9 @@ from xaifake.detector.evaluation import (
     evaluate,
     evaluate_logits,
     false_positives_when_blurred,
+    paired_test,
     recall_by,
     reliability_table,
-    twin_test,
 )
 from xaifake.detector.xception import WEIGHTS_FOLDER, build_xception, load_weights
 from xaifake.judge.localisation import MEAN_MASKS
@@ -38,7 +38,7 @@ BLURRED_FACES = 320
 
 
 def ship_faces(faces, leakage):
-    """Pack the faces that come with the package, all with their twins.
+    """Pack the faces that come with the package, all with their originals.
 
     Of unseen people: of the first scene all six kinds of fake at the same two moments, of the
     second the whole-face fakes, and of every scene two real faces. For the leakage experiment, of
@@ -93,7 +93,7 @@ def score(model, faces, scale):
         "recall_by_feather": recall_by(result, "feather_px", FEATHER_EDGES),
         "reliability": reliability_table(frames.label, frames.probability),
         "blurred_reals": false_positives_when_blurred(model, reals),
-        "twin_test": twin_test(model, fakes).scores,
+        "paired_test": paired_test(model, fakes).scores,
     }
     return {name: _records(table) for name, table in tables.items()}
 

@@ -5,6 +5,4 @@ from xaifake.lazy import attach
 __version__ = "0.1.0"
 
 # The worker processes that cut faces need no network.
-__getattr__, __dir__, __all__ = attach(
-    __name__, {"explainers.api": ["explain", "methods"], "detector.detector": ["Detector"]}
-)
+__getattr__, __dir__, __all__ = attach(__name__)

@@ -1,4 +1,4 @@
-"""The command line: one sub-command a stage, from clips to judged explanations."""
+"""The command line: one sub-command per stage, from clips to judged explanations."""
 
 import json
 import sys
@@ -13,9 +13,17 @@ import typer
 from xaifake.errors import UserError
 from xaifake.scales import SCALE, SCALES
 
+_FORMER = {"--twins": "--originals", "--parent": "--original"}  # go with the next release
+
 
 class Cli(typer.core.TyperGroup):
     """A group of commands that tells a caller's mistake in a sentence and exits with 2."""
+
+    def parse_args(self, ctx, args):
+        """Take the former names of options too."""
+        for option in _FORMER.keys() & set(args):
+            print(f"xaifake: {option} is {_FORMER[option]} now.", file=sys.stderr)
+        return super().parse_args(ctx, [_FORMER.get(arg, arg) for arg in args])
 
     def invoke(self, ctx):
         """Run the command."""
@@ -175,15 +183,15 @@ def catalogue(folder: Folder, as_json: AsJson = False):
         compared = compare_with_dfd(table)
         print(compared.to_string())
         people = pd.concat([table.target, table.source.dropna()]).nunique()
-        masks, parents = int(table.mask_path.notna().sum()), int(table.parent.notna().sum())
+        masks, originals = int(table.mask_path.notna().sum()), int(table.original.notna().sum())
         print(f"{people} people, {table.scene.nunique()} scenes")
-        print(f"fakes with a mask: {masks:,}; with their real parent: {parents:,}")
+        print(f"fakes with a mask: {masks:,}; with their original: {originals:,}")
         skipped = skipped_files(folder)
         for path, reason in skipped.items():
             print(f"not understood: {path} ({reason})")
         found |= {"videos": compared.to_dict("index"), "people": people}
-        found |= {"scenes": table.scene.nunique(), "with_mask": masks, "with_parent": parents}
-        found["not_understood"] = [{"path": p, "reason": why} for p, why in skipped.items()]
+        found |= {"scenes": table.scene.nunique(), "with_mask": masks, "with_original": originals}
+        found["skipped"] = [{"path": p, "reason": why} for p, why in skipped.items()]
 
 
 @app.command()
@@ -192,7 +200,7 @@ def extract(
     out: Annotated[str, typer.Option(help="Folder to write to, or an fsspec URL (s3://...).")],
     scale: Annotated[
         list[float], typer.Option(help="Side of the square over the box; several allowed.")
-    ] = SCALES,
+    ] = SCALES,  # type: ignore[assignment]
     split: Annotated[
         Split,
         typer.Option(help="'given': the folder's own (clips.csv); else drawn by person or video."),
@@ -201,8 +209,8 @@ def extract(
     frames_per_real: Annotated[
         int | None, typer.Option(help="Frames of a real one; by default what balances the classes.")
     ] = None,
-    twins: Annotated[
-        bool, typer.Option(help="Also cut each fake's real parent (embedded clips only).")
+    originals: Annotated[
+        bool, typer.Option(help="Also cut each fake's original (embedded clips only).")
     ] = False,
     size: Annotated[
         int, typer.Option(help="Pixels of the squares' side, as a detector takes them.")
@@ -232,7 +240,7 @@ def extract(
         frames = frames_per_video(table, frames_per_fake)
         frames["real"] = frames_per_real or frames["real"]
         manifest = extract_faces(
-            table, out, scale, frames, twins, size, full_search=full_search, workers=workers,
+            table, out, scale, frames, originals, size, full_search=full_search, workers=workers,
             scheduler=scheduler,
         )  # fmt: skip
         print(f"The faces are in {out}")
@@ -241,7 +249,7 @@ def extract(
         found |= {"left_out": videos.video[~videos.video.isin(table.video)].tolist()}
         found |= {"crops": _records(counts.rename("count").reset_index())}
         failed = read_statuses(out).query("status != 'ok'").rename(columns={"status": "reason"})
-        found |= {"not_read": _records(failed[["video", "reason"]])}
+        found |= {"unreadable": _records(failed[["video", "reason"]])}
 
 
 def _split(table, split, seed):
@@ -276,7 +284,7 @@ def train(
         list[Path] | None,
         typer.Option(
             help="Folder of portraits to make self-blended fakes of; several allowed. The faces "
-            "need their twins then.",
+            "need their originals then.",
             show_default=False,
         ),
     ] = None,
@@ -378,7 +386,7 @@ def explain(
     value_range: ValueRange = (-1, 1),
     fake: FakeClass = 1,
     faces: OwnFaces = None,
-    parent: Annotated[
+    original: Annotated[
         Path | None,
         typer.Option(help="The real video that this one was made from, frame by frame."),
     ] = None,
@@ -391,8 +399,8 @@ def explain(
     as_json: AsJson = False,
 ):
     """Judge every face in a video and explain the verdicts on one page, in plain words."""
-    from xaifake.data.footage import readable
-    from xaifake.video.examination import METHODS
+    from xaifake.data.media import readable
+    from xaifake.video.case_report import METHODS
     from xaifake.video.overlay import check_overlay, write_overlay
     from xaifake.video.report import check_page, explain_video
 
@@ -403,7 +411,7 @@ def explain(
         keep = page.with_name(f"{page.name}.unfinished")
         with _goes_on():
             detector = _detector(scale, weights, model, value_range, fake, faces)
-            report = explain_video(video, detector, names, frames, faces, parent, keep)
+            report = explain_video(video, detector, names, frames, faces, original, keep)
         report.write(page)
         print(report.table.to_string(index=False, float_format="{:.2f}".format))
         print(f"The page is {readable(page, longest=4096)}")
@@ -419,7 +427,7 @@ def judge(
     out: Out,
     scale: Annotated[
         list[float], typer.Option(help="Scale of the faces and detectors; several allowed.")
-    ] = SCALES,
+    ] = SCALES,  # type: ignore[assignment]
     faces: OwnFaces = None,
     split: Annotated[str, typer.Option(help="Which split of those faces is judged.")] = "test",
     weights: OwnWeights = None,
@@ -430,8 +438,7 @@ def judge(
     as_json: AsJson = False,
 ):
     """Measure every explanation method against the truth; may be stopped and started again."""
-    from xaifake.judge.verdict import judge as run
-    from xaifake.judge.verdict import judged_settings
+    from xaifake.judge.runner import judge as run, judged_settings
 
     with _told(as_json) as found, _goes_on():
         if len(scale) > 1 and (weights or model):

@@ -3,13 +3,20 @@
 Whoever wants one function of a room waits for what this function needs, and for nothing else.
 """
 
+import ast
+import functools
 import importlib
 import sys
 import warnings
+from collections.abc import Callable
 from operator import attrgetter
+from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from xaifake.errors import told_what_to_install
+
+Function = TypeVar("Function", bound=Callable)
 
 
 class _Package(ModuleType):
@@ -25,19 +32,43 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
 
-def attach(package, homes, renamed=None):
+def warn_of_former_name(former, now, stacklevel=3):
+    """Warn that a public name is another one now; the former works for one release."""
+    told = f"{former} is {now} now, and the old name will go."
+    warnings.warn(told, FutureWarning, stacklevel=stacklevel)
+
+
+def renamed_arguments(**names: str) -> Callable[[Function], Function]:
+    """Decorate a function whose keyword arguments had other names: ``former="now"``."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def call(*arguments, **options):
+            for former, now in names.items():
+                if former in options:
+                    of = function.__name__
+                    warn_of_former_name(f"{of}({former}=)", f"{of}({now}=)", stacklevel=3)
+                    options[now] = options.pop(former)
+            return function(*arguments, **options)
+
+        return call
+
+    return decorate
+
+
+def attach(package, renamed=None):
     """Make the public names of a package load when they are first used.
 
-    To be called in the package's ``__init__.py``, whose ``__getattr__``, ``__dir__`` and
-    ``__all__`` it returns. (`lazy_loader.attach` does the same, but before its version 0.6 not for
-    functions that are called like their module, and scikit-image is content with 0.4.)
+    They are those that the stub ``__init__.pyi`` beside it imports from the submodules, so that
+    tools that check types see what Python will find. To be called in the package's
+    ``__init__.py``, whose ``__getattr__``, ``__dir__`` and ``__all__`` it returns.
+    (`lazy_loader.attach_stub` does the same, but before its version 0.6 not for functions that are
+    called like their module, and scikit-image is content with 0.4.)
 
     Parameters
     ----------
     package : str
         The package's ``__name__``.
-    homes : dict of str to list of str
-        The names that each submodule defines, by the submodule's name within the package.
     renamed : dict of str to str, optional
         Names of an earlier version, with the public name, or the attribute of one, that each now
         has. They work for one release and warn.
@@ -47,15 +78,16 @@ def attach(package, homes, renamed=None):
     getattr, dir : callable
     all : list of str
     """
-    home = {name: module for module, names in homes.items() for name in names}
+    stub = Path(sys.modules[package].__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    lines = [line for line in ast.parse(stub).body if isinstance(line, ast.ImportFrom)]
+    home = {name.name: line.module for line in lines for name in line.names}
     module = sys.modules[package]
     module.__class__ = _Package
 
     def __getattr__(name):
         if name in (renamed or {}):
             now = renamed[name]
-            told = f"{package}.{name} is {package}.{now} now, and the old name will go."
-            warnings.warn(told, FutureWarning, stacklevel=2)
+            warn_of_former_name(f"{package}.{name}", f"{package}.{now}")
             return attrgetter(now)(module)
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 
@@ -123,7 +123,7 @@ class RunFolder:
         settings = {_VERSION: __version__, **settings}
         self.settings = json.loads(json.dumps(settings))  # as they will be read
 
-    def claim(self) -> "RunFolder":
+    def claim(self) -> Self:
         """Make the folder, or go on with it; return itself. Several processes may do so at once.
 
         Raises

@@ -23,6 +23,6 @@ def tiny_catalogue(tiny_clips):
 def tiny_faces(tiny_catalogue, tmp_path_factory):
     """The folder of an undisturbed extraction, and its settings."""
     out = tmp_path_factory.mktemp("faces")
-    settings = {"frames_per_video": {"real": 4, "fake": 3}, "twins": True, "progress": False}
+    settings = {"frames_per_video": {"real": 4, "fake": 3}, "originals": True, "progress": False}
     extract_faces(tiny_catalogue, out, workers=2, **settings)
     return out, settings

@@ -1,4 +1,4 @@
-"""The embedded clips: same seed, same bytes; a fake and its twin differ inside the mask alone."""
+"""The embedded clips: same seed, same bytes; fake and original differ inside the mask alone."""
 
 import os
 import shutil
@@ -67,7 +67,7 @@ def test_no_person_is_in_two_splits(plan):
     assert pairs.person.nunique() == 100
 
 
-def test_every_fake_has_its_real_twin_and_a_test_target_all_regions_from_one_source(plan):
+def test_every_fake_has_its_real_original_and_a_test_target_all_regions_from_one_source(plan):
     fakes = plan[plan.label == 1]
     assert set(fakes.target + "__" + fakes.scene) <= set(plan.video[plan.label == 0])
     assert (fakes.target != fakes.source).all()
@@ -196,7 +196,7 @@ def test_twins_differ_by_compression_noise_outside_the_mask(scene_folder):
     table = read_catalogue(scene_folder)
     assert len(table) == 28
     for fake in table[table.label == 1].iloc[::4].itertuples():
-        real = frames(table.path[table.video == fake.parent].item())
+        real = frames(table.path[table.video == fake.original].item())
         mask = frames(fake.mask_path)[..., 0] > 128
         difference = np.abs(frames(fake.path).astype(int) - real).mean(-1)
         assert len(real) == N_FRAMES
@@ -236,8 +236,8 @@ def test_the_encoder_gives_the_same_bytes_whatever_the_memory_held(tmp_path):
 def test_our_own_clips_are_recognised_and_their_parents_found(scene_folder):
     table = read_catalogue(scene_folder)
     for row in table.iloc[::5].itertuples():
-        parent = table.path[table.video == row.parent]
-        expected = {"label": row.label, "parent": Path(parent.item()) if row.parent else None}
+        original = table.path[table.video == row.original]
+        expected = {"label": row.label, "original": Path(original.item()) if row.original else None}
         assert embedded_truth(row.path) == expected
 
 

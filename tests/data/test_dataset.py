@@ -60,7 +60,7 @@ def test_faces_are_those_in_the_shards(folder, split, scale):
         if row["mask"] is not None:
             png = np.asarray(PIL.Image.open(io.BytesIO(row["mask"])))
             np.testing.assert_array_equal(faces.masks[i], png == 255)
-        assert (row["mask"] is not None) == (row["twin"] is not None) == bool(faces.labels[i])
+        assert (row["mask"] is not None) == (row["original"] is not None) == bool(faces.labels[i])
 
 
 def test_all_splits_together(folder):
@@ -77,27 +77,29 @@ def test_encoded_faces_are_the_same(folder):
     pd.testing.assert_frame_equal(table, faces.table)
 
 
-def test_pairs_are_the_fakes_and_their_twins(folder):
+def test_pairs_are_the_fakes_and_their_originals(folder):
     faces = load_faces(folder, "train", 2.0)
     fakes = faces[faces.labels == 1]
     pairs = read_pairs(folder, "train", 2.0)
-    for encoded, expected in zip(pairs, (fakes.twins, fakes.images), strict=False):
+    for encoded, expected in zip(pairs, (fakes.originals, fakes.images), strict=False):
         np.testing.assert_array_equal(np.stack([decode_image(i) for i in encoded]), expected)
     pd.testing.assert_frame_equal(pairs[2], fakes.table)
 
 
-def without_twins(folder, tmp_path):
+def without_originals(folder, tmp_path):
     shutil.copytree(folder, copied := tmp_path / "faces")
     for path in (copied / "shards").iterdir():
         shard = pq.read_table(path)
         none = pa.nulls(len(shard), pa.binary())
-        pq.write_table(shard.set_column(shard.column_names.index("twin"), "twin", none), path)
+        pq.write_table(
+            shard.set_column(shard.column_names.index("original"), "original", none), path
+        )
     return copied
 
 
 def test_faces_without_twins_make_no_pairs(folder, tmp_path):
-    with pytest.raises(UserError, match="No fake of split 'train'.*twins=True"):
-        read_pairs(without_twins(folder, tmp_path), "train", 1.3)
+    with pytest.raises(UserError, match="No fake of split 'train'.*originals=True"):
+        read_pairs(without_originals(folder, tmp_path), "train", 1.3)
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -114,7 +116,7 @@ def test_faces_are_split_by_the_folds_of_their_people(tiny_catalogue, folder, tm
     catalogue = tiny_catalogue.assign(fold=tiny_catalogue.target.map(people.index) // 2)
     dealt = tmp_path / "faces"
     extract_faces(
-        catalogue, dealt, (1.3,), {"real": 1, "fake": 1}, twins=True, workers=2, progress=False
+        catalogue, dealt, (1.3,), {"real": 1, "fake": 1}, originals=True, workers=2, progress=False
     )
     assert read_manifest(dealt).fold.dtype == np.int64
     for fold in range(3):
@@ -137,7 +139,7 @@ def test_faces_can_be_chosen(folder):
         assert len(some) == len(numbers) == len(some.table)
         np.testing.assert_array_equal(some.images, faces.images[numbers])
         np.testing.assert_array_equal(some.masks, faces.masks[numbers])
-        np.testing.assert_array_equal(some.twins, faces.twins[numbers])
+        np.testing.assert_array_equal(some.originals, faces.originals[numbers])
         np.testing.assert_array_equal(some.labels, faces.labels[numbers])
         assert list(some.table.frame) == list(faces.table.frame.iloc[numbers])
         assert list(some.table.index) == list(range(len(numbers)))
@@ -160,7 +162,7 @@ def test_packed_faces_are_the_same(folder, tmp_path):
         part = load_faces(tmp_path / "packed", "test", scale)
         np.testing.assert_array_equal(part.images, whole.images)
         np.testing.assert_array_equal(part.masks, whole.masks)
-        np.testing.assert_array_equal(part.twins, whole.twins)
+        np.testing.assert_array_equal(part.originals, whole.originals)
 
 
 def test_packing_takes_accepted_rows_only(folder, tmp_path):

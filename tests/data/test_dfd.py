@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xaifake.data import (
     compare_with_dfd,
@@ -71,14 +70,14 @@ def test_names_are_read(tmp_path):
     fake = catalogue.loc["01_02__walking_outside_cafe_disgusted__YVGY8LOK"]
     assert (fake.label, fake.target, fake.source) == (1, "01", "02")
     assert fake.scene == "walking_outside_cafe_disgusted"
-    assert fake.parent == "01__walking_outside_cafe_disgusted"
+    assert fake.original == "01__walking_outside_cafe_disgusted"
     assert fake.mask_path == str(tmp_path / FAKES / "masks/videos" / f"{fake.name}.mp4")
     assert fake.path == str(tmp_path / FAKES / "c23/videos" / f"{fake.name}.mp4")
     orphan = catalogue.loc["02_07__talking_against_wall__ABC123XY"]
-    assert orphan.parent is None and orphan.mask_path is None
+    assert orphan.original is None and orphan.mask_path is None
     real = catalogue.loc["02__exit_phone_room"]
     assert (real.label, real.target, real.scene) == (0, "02", "exit_phone_room")
-    assert real.source is None and real.parent is None and real.mask_path is None
+    assert real.source is None and real.original is None and real.mask_path is None
 
 
 def test_what_is_not_understood_is_told_with_its_reason(tmp_path):

@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import xaifake
 from xaifake.data import extract_faces, load_faces
@@ -36,7 +35,7 @@ def catalogue_of(paths, **columns):
     """Make a catalogue of files as they are, all real unless columns say otherwise."""
     rows = pd.DataFrame({"video": [Path(path).stem for path in paths], "path": map(str, paths)})
     plain = {"label": 0, "target": "001", "source": None, "scene": "s", "split": "train"}
-    return rows.assign(**{**plain, "mask_path": None, "parent": None, **columns})
+    return rows.assign(**{**plain, "mask_path": None, "original": None, **columns})
 
 
 def contents(folder):
@@ -96,7 +95,7 @@ def test_the_manifest_tells_all(tiny_faces, tiny_catalogue):
     assert manifest.accepted.all() and (manifest.reason == "").all()
     about = manifest.drop_duplicates("video").set_index("video")
     catalogue = tiny_catalogue.set_index("video")
-    for column in ("label", "target", "source", "scene", "split", "parent"):
+    for column in ("label", "target", "source", "scene", "split", "original"):
         expected = catalogue[column].astype(object).where(catalogue[column].notna(), None)
         found = about[column].astype(object).where(about[column].notna(), None)
         assert found.to_dict() == expected.to_dict()
@@ -112,11 +111,11 @@ def test_the_manifest_tells_all(tiny_faces, tiny_catalogue):
 
 
 def test_masks_line_up_with_the_swapped_pixels(tiny_faces):
-    """Inside the mask a fake differs from its real parent, outside by compression only."""
+    """Inside the mask a fake differs from its original, outside by compression only."""
     for scale in (1.3, 2.0):
         faces = load_faces(tiny_faces[0], scale=scale)
         fakes = faces[faces.labels == 1]
-        away = np.abs(fakes.images.astype(float) - fakes.twins).mean(axis=-1)
+        away = np.abs(fakes.images.astype(float) - fakes.originals).mean(axis=-1)
         inside, outside = away[fakes.masks], away[~fakes.masks]
         assert inside.mean() > 10 * outside.mean() and outside.mean() < 2
         share = fakes.masks.mean(axis=(1, 2))
@@ -125,7 +124,7 @@ def test_masks_line_up_with_the_swapped_pixels(tiny_faces):
         np.testing.assert_allclose(share, 60**2 / fakes.table.side**2, rtol=0.07)
         reals = faces[faces.labels == 0]
         assert not reals.masks.any() and (reals.table.mask_share == 0).all()
-        np.testing.assert_array_equal(reals.twins, reals.images)
+        np.testing.assert_array_equal(reals.originals, reals.images)
 
 
 def test_a_mask_marks_its_pixels_exactly(tmp_path):
@@ -142,7 +141,7 @@ def test_a_mask_marks_its_pixels_exactly(tmp_path):
         faces = load_faces(tmp_path / "out", scale=scale)
         red, green, blue = np.moveaxis(faces.images.astype(int), -1, 0)
         patch = (green - np.maximum(red, blue)) > 100
-        assert faces.masks.any() and faces.twins is None
+        assert faces.masks.any() and faces.originals is None
         union, both = (patch | faces.masks).sum(), (patch & faces.masks).sum()
         assert both / union > 0.93  # they differ by half a pixel along the edge at most
         rows, columns = (np.nonzero(faces.masks[0].any(axis=axis))[0] for axis in (1, 0))
@@ -295,14 +294,14 @@ def test_masks_and_twins_that_cannot_be_read_are_told(tmp_path):
     catalogue["mask_path"] = [None if path is None else str(path) for path in other.values()] + [
         None
     ]
-    catalogue["parent"] = ["real"] * 4 + [None, "real", None]
-    manifest = extract_faces(catalogue, tmp_path / "out", twins=True, workers=1, progress=False)
+    catalogue["original"] = ["real"] * 4 + [None, "real", None]
+    manifest = extract_faces(catalogue, tmp_path / "out", originals=True, workers=1, progress=False)
     assert statuses(tmp_path / "out") == {
         "short": "mask: truncated or damaged: 3 of 3 frames can be decoded",
         "small": "mask: 200 x 200 px, the video 300 x 300 px",
         "none": "mask: missing",
         "gone": "mask: missing",
-        "lonely": "twin: missing",
+        "lonely": "original: missing",
         "fine": "ok",
         "real": "ok",
     }
@@ -511,7 +510,7 @@ def test_a_script_without_a_guard_is_told(tiny_catalogue, tmp_path):
     [
         {"scales": (1.3,)},
         {"frames_per_video": {"real": 4, "fake": 4}},
-        {"twins": False},
+        {"originals": False},
         {"size": 64},
         {"smallest": 100},
         {"full_search": True},

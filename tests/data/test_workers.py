@@ -177,5 +177,5 @@ def test_faces_go_to_a_store_and_come_back(tiny_faces, tiny_catalogue):
     pd.testing.assert_frame_equal(read_manifest(address), read_manifest(folder))
     faces = load_faces(address, "train")
     assert (faces.images == load_faces(folder, "train").images).all()
-    with pytest.raises(UserError, match="twins was True, is False"):
-        extract_faces(tiny_catalogue, address, **{**settings, "twins": False})
+    with pytest.raises(UserError, match="originals was True, is False"):
+        extract_faces(tiny_catalogue, address, **{**settings, "originals": False})

@@ -55,11 +55,11 @@ def read_planted(folder, split, scale):
 
 
 def read_planted_pairs(folder, split, scale):
-    """Stand in for `read_pairs`: 3 frames each of 4 fake clips, redder than their twins."""
+    """Stand in for `read_pairs`: 3 frames each of 4 fake clips, redder than their originals."""
     encoded, labels, table = read_planted(folder, split, scale)
     fakes = [encoded[row] for row in np.flatnonzero(labels)[:12]]
-    twins = [encoded[row] for row in np.flatnonzero(labels == 0)[:12]]
-    return twins, fakes, table[labels == 1][:12].reset_index(drop=True)
+    originals = [encoded[row] for row in np.flatnonzero(labels == 0)[:12]]
+    return originals, fakes, table[labels == 1][:12].reset_index(drop=True)
 
 
 def split_the_processor():

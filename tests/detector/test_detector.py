@@ -19,13 +19,13 @@ from xaifake.data.dataset import Faces
 from xaifake.detector import (
     build_xception,
     evaluate,
-    found_fakes,
     load_weights,
     preprocess,
     save_weights,
+    top_true_positives,
 )
 from xaifake.errors import UserError
-from xaifake.judge import causal_maps, perturbation_curve
+from xaifake.judge import patch_effects, perturbation_curve
 from xaifake.judge.maps import write_maps
 
 L = keras.layers
@@ -290,7 +290,7 @@ def test_only_a_model_in_its_form_is_taken_as_it_is():
         write_maps("nowhere", "gradient", network())
 
 
-@pytest.mark.parametrize("ask", [evaluate, found_fakes, perturbation_curve, causal_maps])
+@pytest.mark.parametrize("ask", [evaluate, top_true_positives, perturbation_curve, patch_effects])
 def test_what_asks_a_detector_says_how_a_model_becomes_one(ask):
     with pytest.raises(UserError, match="a Detector is asked for.*Detector.from_keras"):
         ask(network(), FACES)
@@ -326,13 +326,6 @@ def test_a_detector_brings_its_range_to_explain():
     np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(UserError, match="the detector has .0.0, 1.0.: leave it out"):
         xaifake.explain(detector, FACES.images, "gradient", value_range=(-1, 1))
-
-
-@pytest.mark.parametrize("name", ["load_detector", "predict_logits"])
-def test_names_of_before_work_for_a_release_and_warn(name):
-    now = {"load_detector": Detector.pretrained, "predict_logits": Detector.logits}[name]
-    with pytest.warns(FutureWarning, match=f"{name} is xaifake.detector.Detector"):
-        assert getattr(xaifake.detector, name) == now
 
 
 def test_logits_are_those_of_the_model_whatever_the_batch(seen):

@@ -2,24 +2,23 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from xaifake.data.dataset import Faces
 from xaifake.detector import Detector, evaluation
 from xaifake.detector.evaluation import (
-    elsewhere,
+    control_region,
     evaluate,
     evaluate_logits,
     false_positives_when_blurred,
-    found_fakes,
+    paired_test,
     recall_by,
     reliability_table,
-    sample_found_fakes,
+    sample_true_positives,
     score,
-    twin_test,
+    top_true_positives,
 )
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
@@ -160,7 +159,7 @@ def test_a_video_has_the_mean_probability_of_its_frames():
     assert videos.region.tolist()[:2] == ["none", "eyes"] and "frame" not in videos
     assert result.frames.probability.to_numpy() == pytest.approx(probabilities)
     frame, video = result.confusion.to_dict("records")
-    counts = ("true_real", "false_fake", "false_real", "true_fake")
+    counts = ("true_negatives", "false_positives", "false_negatives", "true_positives")
     assert [frame[name] for name in counts] == [1, 1, 3, 1]
     assert [video[name] for name in counts] == [1, 0, 1, 1]
     assert frame["people"] == 2
@@ -202,59 +201,63 @@ def linear_detector(weights):
     return Detector(model)
 
 
-def faces_with_twins(count=6):
-    """Fakes with a square in the middle raised, their twins, and one real face for each."""
+def faces_with_originals(count=6):
+    """Fakes with a square in the middle raised, their originals, and one real face for each."""
     rng = np.random.default_rng(0)
-    twins = rng.integers(0, 128, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    originals = rng.integers(0, 128, (count, SIZE, SIZE, 3), dtype=np.uint8)
     masks = np.zeros((count, SIZE, SIZE), dtype=bool)
     masks[:, 4:10, 4:10] = True
-    fakes = np.where(masks[..., None], twins + 100, twins).astype(np.uint8)
+    fakes = np.where(masks[..., None], originals + 100, originals).astype(np.uint8)
     people = [f"{i:03d}" for i in range(count)]
     table = table_of(people * 2, [1] * count + [0] * count)
     return Faces(
-        images=np.concatenate([fakes, twins]),
+        images=np.concatenate([fakes, originals]),
         labels=table.label.to_numpy(),
         masks=np.concatenate([masks, np.zeros_like(masks)]),
-        twins=np.concatenate([twins, twins]),
+        originals=np.concatenate([originals, originals]),
         table=table,
         scale=1.3,
     )
 
 
-def test_the_twin_test_finds_evidence_where_it_was_planted():
-    faces = faces_with_twins()
+def test_the_paired_test_finds_evidence_where_it_was_planted():
+    faces = faces_with_originals()
     detector = linear_detector(faces.masks[0] / 100)
-    result = twin_test(detector, faces, resamples=50)
+    result = paired_test(detector, faces, resamples=50)
     scores = result.scores.set_index("score")
     assert scores.value.to_dict() == pytest.approx(
-        {"fake_above_twin": 1, "gap_gone_inside": 1, "gap_gone_elsewhere": 0}, abs=1e-5
+        {"fake_above_original": 1, "gap_closed_inside": 1, "gap_closed_control": 0}, abs=1e-5
     )
     assert np.allclose(scores.low, scores.value) and np.allclose(scores.high, scores.value)
     assert len(result.pairs) == 6 and result.pairs.video.str.endswith("__1").all()
-    assert np.allclose(result.pairs.fake - result.pairs.twin, 36 * 3 * 100 / 127.5 / 100, atol=1e-4)
+    assert np.allclose(
+        result.pairs.fake - result.pairs.original, 36 * 3 * 100 / 127.5 / 100, atol=1e-4
+    )
 
 
-def test_the_twin_test_exposes_a_detector_that_looks_beside_the_mask():
-    faces = faces_with_twins()
+def test_the_paired_test_exposes_a_detector_that_looks_beside_the_mask():
+    faces = faces_with_originals()
     faces.images[:6, 12:] += 100  # a trace outside the mask, the only one it looks at
     beside = np.zeros((SIZE, SIZE))
     beside[12:] = 0.01
-    values = twin_test(linear_detector(beside), faces, resamples=5).scores.set_index("score").value
-    assert values["gap_gone_inside"] == pytest.approx(0, abs=1e-5)
-    assert 0.05 < values["gap_gone_elsewhere"] <= 1
+    values = (
+        paired_test(linear_detector(beside), faces, resamples=5).scores.set_index("score").value
+    )
+    assert values["gap_closed_inside"] == pytest.approx(0, abs=1e-5)
+    assert 0.05 < values["gap_closed_control"] <= 1
 
 
-def test_the_twin_test_is_seeded_and_passes_over_fakes_without_twins():
-    faces = faces_with_twins()
-    faces.twins[0] = faces.images[0]
+def test_the_paired_test_is_seeded_and_passes_over_fakes_without_originals():
+    faces = faces_with_originals()
+    faces.originals[0] = faces.images[0]
     detector = linear_detector(np.random.default_rng(1).normal(0, 0.01, (SIZE, SIZE)))
-    one, two, other = (twin_test(detector, faces, seed, 20) for seed in (0, 0, 1))
+    one, two, other = (paired_test(detector, faces, seed, 20) for seed in (0, 0, 1))
     assert len(one.pairs) == 5
     pd.testing.assert_frame_equal(one.pairs, two.pairs)
     pd.testing.assert_frame_equal(one.scores, two.scores)
-    assert (one.pairs.twin == other.pairs.twin).all()
-    with pytest.raises(UserError, match="twins=True"):
-        twin_test(detector, faces[faces.labels == 0])
+    assert (one.pairs.original == other.pairs.original).all()
+    with pytest.raises(UserError, match="originals=True"):
+        paired_test(detector, faces[faces.labels == 0])
 
 
 @given(st.floats(0, 1), st.integers(0, 9))
@@ -262,7 +265,7 @@ def test_the_twin_test_is_seeded_and_passes_over_fakes_without_twins():
 def test_elsewhere_is_as_large_as_the_mask_and_outside(share, seed):
     rng = np.random.default_rng(seed)
     mask = rng.random((SIZE, SIZE)) < share
-    patch = elsewhere(mask, rng)
+    patch = control_region(mask, rng)
     assert not (patch & mask).any()
     assert patch.sum() == min(mask.sum(), (~mask).sum())
 
@@ -280,13 +283,13 @@ def test_a_blur_detector_is_exposed_and_the_full_size_changes_nothing():
     table = false_positives_when_blurred(detector, faces, pixels=(SIZE, SIZE // 2))
     assert table.n.tolist() == [3, 3]
     assert table.mean_logit.tolist() == pytest.approx([-0.5, 0.5], abs=1e-5)
-    assert table.false_fake.tolist() == [0, 1]
+    assert table.false_positive_rate.tolist() == [0, 1]
     with pytest.raises(UserError, match="no real faces"):
         false_positives_when_blurred(detector, faces[3:])
 
 
 def test_evaluate_asks_the_model():
-    faces = faces_with_twins()
+    faces = faces_with_originals()
     result = evaluate(linear_detector(faces.masks[0] / 100), faces, resamples=10)
     assert len(result.frames) == 12
     assert result.scores.query("level == 'frame' and score == 'auc'").value.item() == 1
@@ -317,7 +320,7 @@ def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
     )
 
     def chosen(count, region=None):
-        return found_fakes(model, faces, count, region).table.video.to_list()
+        return top_true_positives(model, faces, count, region).table.video.to_list()
 
     assert chosen(4) == ["a3", "b1", "d1"]  # not the second frame of b1, and c1 is missed
     assert chosen(2) == ["a3", "b1"]
@@ -332,17 +335,17 @@ def test_a_sample_of_found_fakes_is_half_whole_and_spread_over_people():
     region = ["", *["whole"] * 4, "eyes", "nose", "whole", "mouth", "whole", "eyes"]
     faces, model = faces_with_redness([250] * 10 + [50], target, video, region)
     for seed in range(5):
-        table = sample_found_fakes(model, faces, 6, seed).table
+        table = sample_true_positives(model, faces, 6, seed).table
         assert (table.region == "whole").sum() == 3 and (table.region == "eyes").sum() <= 1
         assert not table.video.duplicated().any() and not {"a0", "c2"} & set(table.video)
         assert set(table[table.region == "whole"].target) == {"a", "b", "c"}
-        again = sample_found_fakes(model, faces, 6, seed).table
+        again = sample_true_positives(model, faces, 6, seed).table
         assert again.video.to_list() == table.video.to_list()
 
 
 def test_a_sample_without_regions_is_of_whole_faces():
     faces, model = faces_with_redness([0, 250, 250, 250], list("abcd"), list("abcd"), [""] * 4)
-    assert len(sample_found_fakes(model, faces, 2).table) == 2
+    assert len(sample_true_positives(model, faces, 2).table) == 2
     faces, model = faces_with_redness([0, 50], list("ab"), list("ab"), [""] * 2)
     with pytest.raises(UserError, match="finds no fake"):
-        sample_found_fakes(model, faces)
+        sample_true_positives(model, faces)

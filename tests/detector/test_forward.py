@@ -12,9 +12,8 @@ import pytest
 import tensorflow as tf
 
 from xaifake.data import load_faces
-from xaifake.detector import Detector, evaluate, preprocess
-from xaifake.detector import forward as module
-from xaifake.detector.forward import ENOUGH, forward, in_batches
+from xaifake.detector import Detector, evaluate, forward as module, preprocess
+from xaifake.detector.forward import MIN_FOR_OPENVINO, forward, in_batches
 from xaifake.errors import UserError
 
 layers = keras.layers
@@ -139,18 +138,18 @@ def test_a_model_is_converted_once_and_goes_with_its_owner(monkeypatch):
 def test_the_call_alone_decides(alone, monkeypatch):
     monkeypatch.setattr(module, "_is_faster", lambda: True)
     model = network()
-    assert forward(model, ENOUGH - 1).engine == "keras"
-    assert forward(model, ENOUGH).engine == "openvino"
-    assert forward(model, ENOUGH - 1).engine == "keras"  # though it is converted now
+    assert forward(model, MIN_FOR_OPENVINO - 1).engine == "keras"
+    assert forward(model, MIN_FOR_OPENVINO).engine == "openvino"
+    assert forward(model, MIN_FOR_OPENVINO - 1).engine == "keras"  # though it is converted now
     monkeypatch.setenv(module.VARIABLE, "keras")
-    assert forward(model, ENOUGH).engine == "keras"
+    assert forward(model, MIN_FOR_OPENVINO).engine == "keras"
     monkeypatch.setenv(module.VARIABLE, "openvino")
     assert forward(model, 1).engine == "openvino"
-    assert forward(model, ENOUGH, engine="keras").engine == "keras"
+    assert forward(model, MIN_FOR_OPENVINO, engine="keras").engine == "keras"
 
 
 def test_the_same_call_gives_the_same_bytes(alone):
-    model, images = network(), pictures(ENOUGH)
+    model, images = network(), pictures(MIN_FOR_OPENVINO)
     few, many = Detector(model).logits(images[:40]), Detector(model).logits(images)
     np.testing.assert_array_equal(Detector(model).logits(images[:40]), few)
     np.testing.assert_array_equal(Detector(model).logits(images), many)
@@ -168,7 +167,7 @@ def test_calls_that_are_parts_of_a_larger_one_can_say_so(alone, monkeypatch):
 
 
 def test_without_openvino_all_is_as_with_keras(without_openvino):
-    model, images = network(), pictures(ENOUGH)
+    model, images = network(), pictures(MIN_FOR_OPENVINO)
     found = Detector(model).logits(images)
     np.testing.assert_array_equal(found, Detector(model).logits(images, engine="keras"))
     with pytest.raises(UserError, match="not installed: run"):

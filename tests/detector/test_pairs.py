@@ -28,10 +28,10 @@ def paired_faces(share=0.5, scale=1.3):
     """Nine pairs of videos, whose fakes are 40 grey levels brighter, and three portraits."""
     rng = np.random.default_rng(0)
     pictures = [rng.integers(60, 120, 3) + np.zeros((128, 128, 1)) for _ in CLIPS]
-    twins, fakes = (
+    originals, fakes = (
         [encode_jpeg((picture + more).astype(np.uint8)) for picture in pictures] for more in (0, 40)
     )
-    return PairedFaces(twins, fakes, CLIPS, scale, share, portraits=found_portraits())
+    return PairedFaces(originals, fakes, CLIPS, scale, share, portraits=found_portraits())
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import pytest
 from planted import pictures
 from safetensors.numpy import load_file
 
-from xaifake.detector import Detector
-from xaifake.detector import xception as module
+from xaifake.detector import Detector, xception as module
 from xaifake.detector.xception import (
     batch_norms,
     build_xception,

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from small import SIZE, chain, detector, draw_weights, floats, logits, pictures
 from xaifake.errors import UserError
-from xaifake.explainers import activations, class_differences, describe_depth, map_layers
+from xaifake.explainers import activation_statistics, activations, class_differences, map_layers
 
 LUMINANCE = [0.299, 0.587, 0.114]
 layers = keras.layers
@@ -26,7 +26,7 @@ COPY = (LUMINANCE, 1)  # never below 0
 
 
 def describe(model, images, **options):
-    table = describe_depth(model, images, progress=False, **options)
+    table = activation_statistics(model, images, progress=False, **options)
     return table if len(table) > 1 else table.iloc[0]
 
 
@@ -90,7 +90,7 @@ def test_map_layers_are_those_with_a_relu_from_first_to_last():
 def test_a_dead_channel_and_one_that_copies_the_luminance():
     row = describe(channels(NEVER, COPY), pictures(4))
     assert (row["layer"], row["height"], row["width"], row["channels"]) == ("maps", SIZE, SIZE, 2)
-    assert row["never_active"] == row["silent"] == row["active_places"] == 0.5
+    assert row["dead_channels"] == row["inactive"] == row["active_places"] == 0.5
     # The dead channel has no correlation and is left out.
     assert row["similarity"] == pytest.approx(1, abs=1e-5)
     assert row["similarity_other"] < 0.5
@@ -121,8 +121,8 @@ def test_silence_and_activity_by_counting():
     images = np.zeros((4, SIZE, SIZE, 3), np.float32)
     images[2, 3, 5] = (1, 0, 0)
     row = describe(channels(([1, 0, 0], 0), ([0, 0, 0], 1), NEVER), images)
-    assert row["never_active"] == pytest.approx(1 / 3)
-    assert row["silent"] == pytest.approx((3 / 4 + 0 + 1) / 3)
+    assert row["dead_channels"] == pytest.approx(1 / 3)
+    assert row["inactive"] == pytest.approx((3 / 4 + 0 + 1) / 3)
     assert row["active_places"] == pytest.approx((1 / (4 * SIZE * SIZE) + 1 + 0) / 3)
 
 
@@ -153,8 +153,8 @@ def test_the_small_detectors_layers_by_other_code():
         active = maps > 0
         row = table.loc[name]
         assert row["active_places"] == pytest.approx(active.mean())
-        assert row["silent"] == pytest.approx(1 - active.any(axis=(1, 2)).mean())
-        assert row["never_active"] == pytest.approx(1 - active.any(axis=(0, 1, 2)).mean())
+        assert row["inactive"] == pytest.approx(1 - active.any(axis=(1, 2)).mean())
+        assert row["dead_channels"] == pytest.approx(1 - active.any(axis=(0, 1, 2)).mean())
         for column, other in (("similarity", grey), ("similarity_other", np.roll(grey, -1, 0))):
             found = [[correlation(m[..., k], o) for k in range(8)] for m, o in zip(maps, other)]
             assert row[column] == pytest.approx(np.nanmean(found, axis=1).mean(), abs=1e-4)

@@ -110,8 +110,8 @@ def test_a_method_of_ones_own_is_explained_listed_and_checked():
     for factor in (2, 3):  # a cell that is run again
 
         @register("mine")
-        def mine(question, factor=factor):
-            return factor * question.images
+        def mine(request, factor=factor):
+            return factor * request.images
 
     try:
         found = xaifake.explain(detector(), floats(2), "mine")

@@ -16,7 +16,7 @@ from xaifake.detector import graph
 from xaifake.errors import UserError
 from xaifake.explainers import lrp
 from xaifake.explainers.lime import Classifier
-from xaifake.explainers.question import ask
+from xaifake.explainers.request import prepare
 
 METHODS = ("gradient", "guided_backprop", "grad_cam", "integrated_gradients", "lime")
 BLOCKS = np.arange(SIZE)[:, None] // 4 * 2 + np.arange(SIZE) // 4
@@ -169,8 +169,8 @@ def test_limes_classifier_gives_the_probability(count):
     images = floats(5)
     one, three = detector(), detector(3)
     sigmoid = 1 / (1 + np.exp(-logits(one, images)[:, 0]))
-    found = Classifier(ask(one, images), count)(images.astype(float))
+    found = Classifier(prepare(one, images), count)(images.astype(float))
     np.testing.assert_allclose(found, sigmoid, rtol=1e-5)
     shares = np.exp(logits(three, images).astype(float))
-    found = Classifier(ask(three, images, 1), count)(images)
+    found = Classifier(prepare(three, images, 1), count)(images)
     np.testing.assert_allclose(found, shares[:, 1] / shares.sum(axis=1), rtol=1e-5)

@@ -11,8 +11,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from small import (
     METHODS,

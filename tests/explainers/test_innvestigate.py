@@ -17,7 +17,7 @@ from xaifake.detector import build_xception
 from xaifake.detector.xception import batch_norms
 from xaifake.errors import UserError
 from xaifake.explainers import gradients, innvestigate
-from xaifake.explainers.question import ask
+from xaifake.explainers.request import prepare
 from xaifake.explainers.stored import rule_grid
 
 
@@ -80,9 +80,9 @@ def test_guided_backprop_agrees_up_to_where_it_starts(network, images):
 
 
 def test_integrated_gradients_agree_at_the_other_engines_nodes(network, images):
-    question = ask(network, images)
+    request = prepare(network, images)
     # Its points are 0, 1/steps ... and leave out the picture itself.
-    mean = gradients._path_mean(question, np.zeros_like(images), np.arange(64) / 64, 32, False)
+    mean = gradients._path_mean(request, np.zeros_like(images), np.arange(64) / 64, 32, False)
     assert_close(images * mean, run(network, images, "integrated_gradients", steps=64))
 
 
@@ -100,8 +100,8 @@ def xception():
 @pytest.mark.slow
 def test_integrated_gradients_agree_on_xception(xception):
     images = np.random.default_rng(4).uniform(-1, 1, (1, 71, 71, 3)).astype(np.float32)
-    question = ask(xception, images)
-    mean = gradients._path_mean(question, np.zeros_like(images), np.arange(4) / 4, 4, False)
+    request = prepare(xception, images)
+    mean = gradients._path_mean(request, np.zeros_like(images), np.arange(4) / 4, 4, False)
     assert_close(images * mean, run(xception, images, "integrated_gradients", steps=4))
 
 

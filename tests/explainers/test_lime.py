@@ -4,8 +4,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
@@ -24,7 +23,7 @@ from xaifake.explainers.lime import (
     make_fills,
     segment,
 )
-from xaifake.explainers.question import ask
+from xaifake.explainers.request import prepare
 
 SIZE = 24
 # A grid of 16 squares, and the same with numbers that begin anywhere and leave gaps.
@@ -200,7 +199,7 @@ def test_evidence_planted_in_one_segment_is_found_there(planted):
 
 def test_evidence_planted_in_a_segment_that_was_found_is_found_there(model):
     images = faces(1)
-    segments = segment(ask(model, images), "slic")[0]
+    segments = segment(prepare(model, images), "slic")[0]
     planted = segments.max() // 2
     watcher, _ = bright_mean(segments == planted)
     images[:, segments == planted] = 250
@@ -233,7 +232,7 @@ def test_the_same_seed_gives_the_same_map_alone_or_among_others(model):
     other = explain(model, images, segmentation="slic", seed=1)
     near = np.isclose(other, together, rtol=1e-3, atol=0)
     assert near.mean() < 0.1
-    assert np.corrcoef(other.ravel(), together.ravel())[0, 1] > 0.5  # another draw, same question
+    assert np.corrcoef(other.ravel(), together.ravel())[0, 1] > 0.5  # another draw, same request
 
 
 def test_neither_batch_nor_type_of_the_pictures_matters(model):
@@ -255,16 +254,18 @@ def test_segments_are_counted_from_0_and_do_not_depend_on_the_range(name):
     images = faces(2, size=64)
     larger = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Flatten()])
     larger.add(keras.layers.Dense(1))
-    bytes_ = segment(ask(larger, images), name)
+    bytes_ = segment(prepare(larger, images), name)
     assert bytes_.shape == (2, 64, 64)
     for segments in bytes_:
         assert np.unique(segments).tolist() == list(range(segments.max() + 1))
         assert 2 < segments.max() < 200
     assert not np.array_equal(bytes_[0], bytes_[1])
-    wide = segment(ask(larger, images.astype(float), value_range=(0, 255)), name)
+    wide = segment(prepare(larger, images.astype(float), value_range=(0, 255)), name)
     np.testing.assert_array_equal(wide, bytes_)
-    np.testing.assert_array_equal(segment(ask(larger, images, value_range=(0, 255)), name), bytes_)
-    np.testing.assert_array_equal(segment(ask(larger, images[1:]), name)[0], bytes_[1])
+    np.testing.assert_array_equal(
+        segment(prepare(larger, images, value_range=(0, 255)), name), bytes_
+    )
+    np.testing.assert_array_equal(segment(prepare(larger, images[1:]), name)[0], bytes_[1])
 
 
 def test_quickshift_is_limes_own_and_slic_that_of_the_picture_in_colour():
@@ -282,7 +283,7 @@ def test_quickshift_is_limes_own_and_slic_that_of_the_picture_in_colour():
 @settings(max_examples=30)
 def test_segments_that_are_given_are_renumbered_and_stay_apart(coarse, model):
     named = coarse.repeat(8, axis=1).repeat(8, axis=2)
-    found = segment(ask(model, faces(2)), named)
+    found = segment(prepare(model, faces(2)), named)
     for ours, theirs in zip(found, named, strict=True):
         names = np.unique(theirs)
         np.testing.assert_array_equal(names[ours], theirs)  # one number for each name, in order
@@ -351,7 +352,7 @@ TWINS = faces(2, seed=9)
         (TWINS[1:], preprocess(TWINS[[1, 1]])),
         (TWINS[1], preprocess(TWINS[[1, 1]])),
     ],
-    ids=["mean", "grey", "blur", "twins", "twins as floats", "one for all", "one picture"],
+    ids=["mean", "grey", "blur", "originals", "originals as floats", "one for all", "one picture"],
 )
 def test_hidden_segments_show_the_fill(fill, expected):
     seen = photographed(BYTES, fill=fill)
@@ -364,8 +365,8 @@ def test_hidden_segments_show_the_fill(fill, expected):
 
 
 def test_grey_is_the_middle_of_the_models_range(model):
-    question = ask(model, faces(1), value_range=(0, 255))
-    assert np.unique(make_fills(question, "grey")[0]).tolist() == [127.5]
+    request = prepare(model, faces(1), value_range=(0, 255))
+    assert np.unique(make_fills(request, "grey")[0]).tolist() == [127.5]
 
 
 def test_a_head_makes_no_difference():
@@ -444,9 +445,9 @@ def test_digits_may_be_traded_for_speed_and_the_report_says_so(monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 10_000])
 def test_many_pictures_are_answered_as_few_are(model, count):
-    question = ask(model, faces(40))
-    found = Classifier(question, count)(question.images)
-    logits = model.predict(question.images, verbose=0)[:, 0]
+    request = prepare(model, faces(40))
+    found = Classifier(request, count)(request.images)
+    logits = model.predict(request.images, verbose=0)[:, 0]
     np.testing.assert_allclose(found, expit(logits), atol=1e-6)
 
 
@@ -497,7 +498,7 @@ def test_a_fill_that_is_no_picture_is_refused(fill, model):
 def test_explain_lime_can_be_asked_directly(model):
     images = faces(2)
     relevance, report = explain_lime(
-        ask(model, images), progress=False, segmentation=SQUARES, num_samples=100
+        prepare(model, images), progress=False, segmentation=SQUARES, num_samples=100
     )
     np.testing.assert_array_equal(relevance, explain(model, images))
     assert set(report) == {"logit", "segments", "r2", "prediction_gap"}

@@ -7,7 +7,7 @@ import pytest
 import xaifake
 from small import chain, draw_weights, floats, run_explain
 from xaifake.explainers import innvestigate
-from xaifake.explainers.lrp import RULES, canonise
+from xaifake.explainers.lrp import RULES, merge_batch_norms
 
 layers = keras.layers
 SIZE = 10
@@ -81,7 +81,7 @@ def ours_and_theirs(model, images, **call):
 
 
 def distance(ours, theirs):
-    """The largest difference, in units of the largest entry, for each picture."""
+    """The largest difference, in units of the largest config, for each picture."""
     largest = np.abs(theirs).max(axis=(1, 2, 3))
     assert (largest > 0).all()
     return np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest
@@ -104,12 +104,10 @@ def test_maps_agree_with_bias_where_one_sum_holds_it_or_none(method, biased, ima
 
 
 @pytest.mark.parametrize("method", ["lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1"])
-def test_alpha_beta_rules_keep_the_books_where_the_other_counts_biases_twice(
-    method, biased, images
-):
+def test_alpha_beta_rules_conserve_where_the_other_counts_biases_twice(method, biased, images):
     assert distance(*ours_and_theirs(biased, images, method=method)).min() > 1e-3
     _, report = run_explain(biased, images, method, return_report=True, progress=False)
-    found = report[["sum", "bias", "stabiliser", "one_sided"]].sum(axis=1)
+    found = report[["sum", "bias", "stabiliser", "unassigned"]].sum(axis=1)
     assert (report.bias != 0).all()
     np.testing.assert_allclose(found, report.logit, rtol=1e-4)
 
@@ -153,7 +151,7 @@ def separable():
 
 def as_ordinary(model):
     """The same function, with one convolution in place of two and a batch norm."""
-    twin = chain(
+    original = chain(
         layers.Conv2D(6, 3, activation="relu"),
         layers.Conv2D(5, 3, padding="same", activation="relu"),
         layers.MaxPooling2D(2),
@@ -167,8 +165,8 @@ def as_ordinary(model):
         depthwise, pointwise, gamma, beta, mean, variance = (part.astype(float) for part in block)
         factor = gamma / np.sqrt(variance + 1e-3)
         weights += [depthwise * pointwise * factor, beta - mean * factor]
-    twin.set_weights([*weights, head])
-    return twin
+    original.set_weights([*weights, head])
+    return original
 
 
 def test_one_function_written_in_two_ways_has_one_map_here_and_two_there(images):
@@ -183,7 +181,7 @@ def test_one_function_written_in_two_ways_has_one_map_here_and_two_there(images)
 
 @pytest.mark.slow
 def test_on_a_folded_network_the_other_engine_has_the_z_rule_right_and_alpha_beta_wrong(images):
-    folded = canonise(separable())
+    folded = merge_batch_norms(separable())
     ours, theirs = ours_and_theirs(folded, images, method="lrp.epsilon")
     assert distance(ours, theirs).max() < 1e-4
     ours, theirs = ours_and_theirs(folded, images, method="lrp.alpha_1_beta_0")

@@ -32,7 +32,7 @@ def explain(model, images, method, **options):
 
 
 def assert_same(relevance, expected, tolerance):
-    """Compare maps in units of each one's largest entry."""
+    """Compare maps in units of each one's largest config."""
     largest = np.abs(expected).max(axis=(1, 2, 3))
     assert (largest > 0).all()
     difference = np.abs(relevance - expected).max(axis=(1, 2, 3)) / largest
@@ -94,7 +94,7 @@ def separable():
 
 def ordinary_copy(model):
     """The same function without separable layers and batch norms."""
-    twin, weights = [], []
+    original, weights = [], []
     for layer in model.layers:
         given = [weight.astype(float) for weight in layer.get_weights()]
         if isinstance(layer, layers.BatchNormalization):
@@ -107,7 +107,7 @@ def ordinary_copy(model):
         config = layer.get_config()
         if isinstance(layer, layers.SeparableConv2D):
             names = ("filters", "kernel_size", "strides", "padding", "activation")
-            twin.append(layers.Conv2D(**{name: config[name] for name in names}))
+            original.append(layers.Conv2D(**{name: config[name] for name in names}))
             depthwise, pointwise, *bias = given
             channels, multiplier = depthwise.shape[2:]
             pointwise = pointwise.reshape(channels, multiplier, -1)
@@ -115,13 +115,13 @@ def ordinary_copy(model):
         else:
             if given:
                 config["use_bias"] = True
-            twin.append(type(layer).from_config(config))
+            original.append(type(layer).from_config(config))
         if len(given) == 1:
             given.append(np.zeros(given[0].shape[-1]))
         weights += given
-    twin = chain(*twin)
-    twin.set_weights(weights)
-    return twin
+    original = chain(*original)
+    original.set_weights(weights)
+    return original
 
 
 @pytest.fixture(scope="module")
@@ -233,20 +233,20 @@ def test_the_logit_is_divided_wherever_there_is_a_batch_norm(method, place):
     model, images = shortcut(norm_behind=place), floats(3)
     _, report = explain(model, images, method, return_report=True)
     np.testing.assert_allclose(report.logit, logits(model, images)[:, 0], rtol=1e-4)
-    off = report.logit - report[["sum", "bias", "stabiliser", "one_sided"]].sum(axis=1)
+    off = report.logit - report[["sum", "bias", "stabiliser", "unassigned"]].sum(axis=1)
     assert (off.abs() <= 1e-4 * report.logit.abs()).all()
 
 
 def with_convolution_as_norm(model, place):
     """The same function, with a convolution of one pixel and each channel in a norm's place."""
-    twin = shortcut(place, lambda name: layers.DepthwiseConv2D(1, name=name))
+    original = shortcut(place, lambda name: layers.DepthwiseConv2D(1, name=name))
     norm = model.get_layer("norm")
     gamma, beta, mean, variance = (weight.astype(float) for weight in norm.get_weights())
     factor = gamma / np.sqrt(variance + norm.epsilon)
-    twin.get_layer("norm").set_weights([factor.reshape(1, 1, -1, 1), beta - mean * factor])
+    original.get_layer("norm").set_weights([factor.reshape(1, 1, -1, 1), beta - mean * factor])
     for name in "abcd":
-        twin.get_layer(name).set_weights(model.get_layer(name).get_weights())
-    return twin
+        original.get_layer(name).set_weights(model.get_layer(name).get_weights())
+    return original
 
 
 @pytest.mark.parametrize("place", ["relu", "addition"])

@@ -1,4 +1,4 @@
-"""Rules are chosen as asked or refused with a reason, and reports keep the books."""
+"""Rules are chosen as asked or refused with a reason, and reports conserve."""
 
 import keras
 import numpy as np
@@ -307,7 +307,7 @@ def test_real_is_refused_where_the_last_weights_do_not_make_the_logit(name, imag
         explain(model, images, "lrp.z", target="real")
 
 
-COLUMNS = ["logit", "sum", "bias", "stabiliser", "one_sided", "one_sided_outputs", "size"]
+COLUMNS = ["logit", "sum", "bias", "stabiliser", "unassigned", "unassigned_outputs", "abs_sum"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -318,8 +318,8 @@ def test_the_report_divides_the_logit(method, model, images):
     np.testing.assert_allclose(report.logit, logits(model, images)[:, 0], rtol=1e-4)
     np.testing.assert_allclose(report["sum"], relevance.sum((1, 2, 3), dtype=float), rtol=1e-9)
     size = np.abs(relevance.astype(float)).sum((1, 2, 3))
-    np.testing.assert_allclose(report["size"], size, rtol=1e-9)
-    off = report.logit - report[["sum", "bias", "stabiliser", "one_sided"]].sum(axis=1)
+    np.testing.assert_allclose(report["abs_sum"], size, rtol=1e-9)
+    off = report.logit - report[["sum", "bias", "stabiliser", "unassigned"]].sum(axis=1)
     assert (off.abs() <= 1e-4 * report.logit.abs()).all()
     alone = explain(model, images, method, **options)
     assert isinstance(alone, np.ndarray)
@@ -343,11 +343,11 @@ def test_what_the_bias_takes_by_hand():
     relevance, told = columns(*one_sum([2, -1, -1], bias=-0.5), "lrp.z")
     assert np.allclose(relevance, [1, 1, -1], atol=1e-5)
     assert told["logit"] == 0.5 and told["sum"] == 1 and told["bias"] == -0.5
-    assert told["size"] == 3 and told["one_sided"] == told["one_sided_outputs"] == 0
+    assert told["abs_sum"] == 3 and told["unassigned"] == told["unassigned_outputs"] == 0
     # Of the positive part 2, and of the negative part -1.5, the bias is a third.
     relevance, told = columns(*one_sum([2, -1, -1], bias=-0.5), "lrp.alpha_2_beta_1")
     assert np.allclose(relevance, [0.5, 0.5, -1 / 3], atol=1e-5)
-    assert np.isclose(told["bias"], -0.5 / 3, atol=1e-4) and told["one_sided"] == 0
+    assert np.isclose(told["bias"], -0.5 / 3, atol=1e-4) and told["unassigned"] == 0
     _, told = columns(*one_sum([2, -1, -1], bias=-0.5), "lrp.alpha_2_beta_1_IB")
     assert told["sum"] == told["logit"] == 0.5 and told["bias"] == 0
 
@@ -363,18 +363,18 @@ def test_what_one_sided_sums_lose_and_gain_by_hand():
     # Only a positive part: twice the sum of 2.5 is handed on, and none of it is taken back.
     relevance, told = columns(*one_sum([1, -1, 1]), "lrp.alpha_2_beta_1")
     assert np.allclose(relevance, [1, 2, 2]) and told["sum"] == 5
-    assert told["one_sided"] == -2.5 and told["one_sided_outputs"] == 1
+    assert told["unassigned"] == -2.5 and told["unassigned_outputs"] == 1
     # Only a negative part: twice the sum of -2.5 finds nobody, and -2.5 is taken from the inputs.
     relevance, told = columns(*one_sum([-1, 1, -1]), "lrp.alpha_2_beta_1")
     assert np.allclose(relevance, [0.5, 1, 1]) and told["sum"] == 2.5
-    assert told["one_sided"] == -5 and told["one_sided_outputs"] == 1
+    assert told["unassigned"] == -5 and told["unassigned_outputs"] == 1
     # Nothing for alpha-1-beta-0 to hand on.
     relevance, told = columns(*one_sum([-1, 1, -1]), "lrp.alpha_1_beta_0")
-    assert not any(relevance) and told["one_sided"] == told["logit"] == -2.5
+    assert not any(relevance) and told["unassigned"] == told["logit"] == -2.5
 
 
 OPTIONS = {"lrp.z": {}, "lrp.alpha_2_beta_1": {}, "lrp.sequential_preset_b_flat": {"epsilon": 1.0}}
-SPENT = ["bias", "stabiliser", "one_sided"]
+SPENT = ["bias", "stabiliser", "unassigned"]
 
 
 @pytest.mark.parametrize("method", OPTIONS)
@@ -391,17 +391,17 @@ def test_relevance_is_followed_from_layer_to_layer(method, target, model, images
         assert row.loc["picture", "kind"] == "InputLayer" and row.loc["answer", "kind"] == "Dense"
         assert np.isclose(row.relevance["answer"], told.logit, rtol=1e-5)
         assert np.isclose(row.relevance["picture"], told["sum"], rtol=1e-4, atol=1e-6)
-        assert np.isclose(row["size"]["picture"], told["size"], rtol=1e-4)
+        assert np.isclose(row["abs_sum"]["picture"], told["abs_sum"], rtol=1e-4)
         whole = row.relevance["picture"] + row[SPENT].sum().sum()
         assert np.isclose(whole, told.logit, rtol=1e-4)
-        for name in (*SPENT, "one_sided_outputs"):
+        for name in (*SPENT, "unassigned_outputs"):
             assert np.isclose(row[name].sum(), told[name], rtol=1e-3, atol=1e-6)
-        assert (row["size"] >= row.relevance.abs() - 1e-6).all()
+        assert (row["abs_sum"] >= row.relevance.abs() - 1e-6).all()
         # What goes through one layer alone is the logit less what was spent behind it.
-        assert row.index[~row.whole].tolist() == ["sepconv"]
+        assert row.index[~row.is_bottleneck].tolist() == ["sepconv"]
         behind = row[SPENT].sum(axis=1)[::-1].cumsum().shift(fill_value=0)[::-1]
-        left = told.logit - behind[row.whole]
-        assert np.allclose(row.relevance[row.whole], left, rtol=1e-4, atol=1e-6)
+        left = told.logit - behind[row.is_bottleneck]
+        assert np.allclose(row.relevance[row.is_bottleneck], left, rtol=1e-4, atol=1e-6)
     assert set(table.picture) == {0, 1, 2} and table.layer[0] == "picture"
 
 

@@ -1,12 +1,12 @@
-"""LRP on the shipped detector: the books add up, and maps are as large as the logit."""
+"""LRP on the shipped detector: relevance is conserved, and maps are as large as the logit."""
 
 import numpy as np
 import pytest
 
 from small import run_explain
-from xaifake.detector import found_fakes, preprocess
+from xaifake.detector import preprocess, top_true_positives
 
-SPENT = ["sum", "bias", "stabiliser", "one_sided"]
+SPENT = ["sum", "bias", "stabiliser", "unassigned"]
 PRESET = "lrp.sequential_preset_b_flat"
 
 
@@ -17,7 +17,7 @@ def detector(shipped_detector):
 
 @pytest.fixture(scope="module")
 def images(detector, shipped_faces):
-    return found_fakes(detector, shipped_faces(2.0), 4, "whole").images
+    return top_true_positives(detector, shipped_faces(2.0), 4, "whole").images
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +34,25 @@ def by_preset(explain, images):
     return explain(images, PRESET)
 
 
-def assert_books_add_up(report):
+def assert_conserved(report):
     np.testing.assert_allclose(report[SPENT].sum(axis=1), report.logit, rtol=1e-4)
 
 
-def test_alpha_1_beta_0_keeps_the_books(explain, images):
+def test_alpha_1_beta_0_conserves(explain, images):
     _, report = explain(images, "lrp.alpha_1_beta_0")
-    assert_books_add_up(report)
+    assert_conserved(report)
 
 
 def test_alpha_2_beta_1_hands_out_less_than_three_times_the_logit(explain, images):
     _, report = explain(images, "lrp.alpha_2_beta_1")
-    assert_books_add_up(report)
-    assert (report["size"] < 3 * report.logit.abs()).all()
+    assert_conserved(report)
+    assert (report["abs_sum"] < 3 * report.logit.abs()).all()
 
 
 def test_the_z_rule_hands_out_many_times_the_logit(explain, images):
     _, report = explain(images, "lrp.z")
-    assert_books_add_up(report)
-    assert (report["size"] > 20 * report.logit.abs()).all()
+    assert_conserved(report)
+    assert (report["abs_sum"] > 20 * report.logit.abs()).all()
 
 
 def test_the_z_plus_rule_hands_a_fake_nothing_negative(explain, images):
@@ -61,8 +61,8 @@ def test_the_z_plus_rule_hands_a_fake_nothing_negative(explain, images):
     assert relevance.min() >= 0
 
 
-def test_the_preset_keeps_the_books(by_preset):
-    assert_books_add_up(by_preset[1])
+def test_the_preset_conserves(by_preset):
+    assert_conserved(by_preset[1])
 
 
 def test_the_preset_gives_the_same_bytes_again(explain, images, by_preset):

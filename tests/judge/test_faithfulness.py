@@ -6,29 +6,28 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from keras import ops
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import rankdata
 
 from xaifake.data.dataset import Faces
-from xaifake.detector import Detector, sample_found_fakes
+from xaifake.detector import Detector, sample_true_positives
 from xaifake.errors import UserError
 from xaifake.judge.faithfulness import (
     FILLS,
-    CausalMaps,
+    PatchEffects,
     best_order,
-    causal_maps,
     cell_numbers,
     cell_sums,
     deletion,
     fill,
     insertion,
     order_cells,
-    put_back,
+    patch_effects,
     region_effects,
-    score_against_cause,
+    restore_cells,
+    score_against_effects,
 )
 from xaifake.judge.localisation import REGIONS, region_masks
 
@@ -53,19 +52,19 @@ def whiteness_detector(combine):
 
 
 def noise_faces(count=3, size=SIZE, seed=0):
-    """Return fakes of noise with different masks, equal to their twins outside."""
+    """Return fakes of noise with different masks, equal to their originals outside."""
     rng = np.random.default_rng(seed)
-    twins, swapped = rng.integers(0, 256, (2, count, size, size, 3), dtype=np.uint8)
+    originals, swapped = rng.integers(0, 256, (2, count, size, size, 3), dtype=np.uint8)
     masks = np.zeros((count, size, size), dtype=bool)
     for n in range(count):
         masks[n, 5 : 17 + 4 * n, 9 - n : 27] = True
-    images = np.where(masks[..., None], swapped, twins)
+    images = np.where(masks[..., None], swapped, originals)
     table = pd.DataFrame({"target": [f"{n:03d}" for n in range(count)]})
-    return Faces(images, np.ones(count, dtype=np.int64), masks, twins, table, 1.3)
+    return Faces(images, np.ones(count, dtype=np.int64), masks, originals, table, 1.3)
 
 
 def black_and_white(*numbers):
-    """Return one fake with white cells, whose twin is black."""
+    """Return one fake with white cells, whose original is black."""
     mask = np.isin(np.arange(CELLS).reshape(1, 4, 4), numbers).repeat(SIDE, 1).repeat(SIDE, 2)
     image = (mask[..., None] * np.full(3, 255)).astype(np.uint8)
     table = pd.DataFrame({"target": ["000"]})
@@ -95,15 +94,15 @@ def mixed_pictures(images, others, orders, share):
 @pytest.mark.parametrize("cell", [4, 8, 16])
 def test_of_a_linear_detector_a_cell_removes_what_it_gives_and_that_is_its_difference(cell):
     (model, weights), faces = linear_detector(), noise_faces()
-    maps = causal_maps(model, faces, cell, progress=False)
-    terms = weights * (faces.images.astype(float) - faces.twins) / 127.5
+    maps = patch_effects(model, faces, cell, progress=False)
+    terms = weights * (faces.images.astype(float) - faces.originals) / 127.5
     expected = np.array([[t[where].sum() for where in squares(SIZE, cell)] for t in terms])
     expected = expected.reshape(3, SIZE // cell, SIZE // cell)
-    for found in (maps.removed, maps.given, maps.effect):
+    for found in (maps.removal, maps.insertion, maps.effect):
         np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(maps.fake - maps.twin, terms.sum((1, 2, 3)), atol=1e-4)
-    np.testing.assert_allclose(maps.effect.sum((1, 2)), maps.fake - maps.twin, atol=1e-3)
-    all_values = (maps.fake, maps.twin, maps.removed, maps.given)
+    np.testing.assert_allclose(maps.fake - maps.original, terms.sum((1, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(maps.effect.sum((1, 2)), maps.fake - maps.original, atol=1e-3)
+    all_values = (maps.fake, maps.original, maps.removal, maps.insertion)
     assert all(values.dtype == np.float64 for values in all_values) and maps.changed.dtype == bool
 
 
@@ -119,17 +118,17 @@ def test_of_a_linear_detector_a_cell_removes_what_it_gives_and_that_is_its_diffe
     ids=["either", "both", "product", "any of three"],
 )
 def test_cells_that_share_their_evidence_have_half_of_it_each(combine, cells, removed, given_alone):
-    maps = causal_maps(whiteness_detector(combine), black_and_white(3, 4, 9, 12), progress=False)
+    maps = patch_effects(whiteness_detector(combine), black_and_white(3, 4, 9, 12), progress=False)
     shared = np.isin(np.arange(CELLS), cells).reshape(1, 4, 4)
-    np.testing.assert_allclose(maps.removed, removed * shared, atol=1e-5)
-    np.testing.assert_allclose(maps.given, given_alone * shared, atol=1e-5)
+    np.testing.assert_allclose(maps.removal, removed * shared, atol=1e-5)
+    np.testing.assert_allclose(maps.insertion, given_alone * shared, atol=1e-5)
     np.testing.assert_allclose(maps.effect, shared / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize("a, b, both", [(2.0, 3.0, -1.5), (0.5, -1.0, 4.0), (1.0, 1.0, -1.0)])
 def test_the_effects_of_two_cells_are_shapleys_values(a, b, both):
     model = whiteness_detector(lambda w: a * w(0) + b * w(6) + both * w(0) * w(6))
-    effect = causal_maps(model, black_and_white(0, 6), progress=False).effect.ravel()
+    effect = patch_effects(model, black_and_white(0, 6), progress=False).effect.ravel()
     # What both make together is divided in halves.
     assert effect[[0, 6]] == pytest.approx([a + both / 2, b + both / 2], abs=1e-5)
 
@@ -148,16 +147,16 @@ def test_cells_that_the_mask_does_not_touch_are_not_tried(monkeypatch):
         return lambda images: seen.append(images) or answer(detector, count)(images)
 
     monkeypatch.setattr(Detector, "predictor", recorded)
-    maps = causal_maps(linear_detector()[0], faces, progress=False)
+    maps = patch_effects(linear_detector()[0], faces, progress=False)
     assert [np.flatnonzero(one).tolist() for one in maps.changed] == [[0], [5, 7], []]
     assert [len(images) for images in seen] == [4, 6, 2]  # both ends, and two for each cell
     assert counted == [12]
-    for values in (maps.removed, maps.given, maps.effect):
+    for values in (maps.removal, maps.insertion, maps.effect):
         assert not values[~maps.changed].any() and values[maps.changed].all()
     rows, columns = squares()[0]
-    tried = [faces.images[0].copy(), faces.twins[0].copy()]
+    tried = [faces.images[0].copy(), faces.originals[0].copy()]
     tried[0][rows, columns], tried[1][rows, columns] = (
-        faces.twins[0][rows, columns],
+        faces.originals[0][rows, columns],
         faces.images[0][rows, columns],
     )
     np.testing.assert_array_equal(seen[0][2:], tried)
@@ -169,8 +168,8 @@ def test_cells_that_do_not_fill_the_picture_are_refused(cell):
     for act in (
         lambda: cell_numbers(SIZE, SIZE, cell),
         lambda: cell_sums(faces.masks, cell),
-        lambda: causal_maps(model, faces, cell, progress=False),
-        lambda: put_back(model, faces, orders, cell=cell),
+        lambda: patch_effects(model, faces, cell, progress=False),
+        lambda: restore_cells(model, faces, orders, cell=cell),
         lambda: deletion(model, faces.images, orders, "grey", cell=cell),
     ):
         with pytest.raises(UserError, match=f"cell={cell}: give a divisor of .* 32 x 32 pixels"):
@@ -179,15 +178,15 @@ def test_cells_that_do_not_fill_the_picture_are_refused(cell):
 
 def test_faces_without_twins_are_refused():
     (model, _), faces = linear_detector(), noise_faces()
-    maps = causal_maps(model, faces, progress=False)
-    faces.twins = None
+    maps = patch_effects(model, faces, progress=False)
+    faces.originals = None
     for act in (
-        lambda: causal_maps(model, faces),
+        lambda: patch_effects(model, faces),
         lambda: region_effects(model, faces),
         lambda: best_order(model, faces, maps),
-        lambda: put_back(model, faces, random_orders(3)),
+        lambda: restore_cells(model, faces, random_orders(3)),
     ):
-        with pytest.raises(UserError, match="no twins: extract them with twins=True"):
+        with pytest.raises(UserError, match="no originals: extract them with originals=True"):
             act()
 
 
@@ -197,7 +196,7 @@ def test_of_a_linear_detector_a_region_takes_its_difference_with_it(shipped_face
     model, weights = linear_detector(faces.images.shape[1])
     effects = region_effects(model, faces)
     assert list(effects) == ["gap", *(f"without_{name}" for name in REGIONS)]
-    terms = (weights * (faces.images.astype(float) - faces.twins) / 127.5).sum(-1)
+    terms = (weights * (faces.images.astype(float) - faces.originals) / 127.5).sum(-1)
     np.testing.assert_allclose(effects.gap, terms.sum((1, 2)), atol=1e-3)
     for name, region in region_masks(faces).items():
         expected = [term[where].sum() for term, where in zip(terms, region, strict=True)]
@@ -250,9 +249,9 @@ def test_equal_cells_come_in_a_random_order_that_the_seed_decides():
 
 def test_the_best_order_of_a_linear_detector_is_that_of_the_effects():
     (model, weights), faces = linear_detector(), noise_faces()
-    maps = causal_maps(model, faces, progress=False)
+    maps = patch_effects(model, faces, progress=False)
     orders = best_order(model, faces, maps, shares=(0.1, 0.25, 0.5))
-    terms = weights * (faces.images.astype(float) - faces.twins) / 127.5
+    terms = weights * (faces.images.astype(float) - faces.originals) / 127.5
     for order, term in zip(orders, terms, strict=True):
         effect = np.array([term[where].sum() for where in squares()])
         assert sorted(order) == list(range(CELLS))
@@ -279,10 +278,10 @@ def either_of_two(white):
 def put_back_in_orders(combine):
     """Put two to six cells back: in the best order, by their effects, and at random."""
     model, faces = whiteness_detector(combine), black_and_white(*PLAYING)
-    maps = causal_maps(model, faces, progress=False)
+    maps = patch_effects(model, faces, progress=False)
     orders = [best_order(model, faces, maps, TWO_TO_SIX), order_cells(maps.effect)]
     orders = np.concatenate([*orders, random_orders(100)])
-    logits = put_back(model, faces[np.zeros(102, dtype=int)], orders, TWO_TO_SIX)
+    logits = restore_cells(model, faces[np.zeros(102, dtype=int)], orders, TWO_TO_SIX)
     return logits[0], logits[1], logits[2:]
 
 
@@ -307,14 +306,16 @@ def test_where_cells_need_each_other_no_three_cells_or_more_beat_the_best_order(
         assert logit == pytest.approx(min(left), abs=1e-5)
 
 
-def test_cells_are_put_back_in_the_given_order_from_the_fake_to_the_twin():
+def test_cells_are_put_back_in_the_given_order_from_the_fake_to_the_original():
     (model, _), faces, orders = linear_detector(), noise_faces(), random_orders(3)
     shares = (0, 0.05, 0.1, 0.2, 0.6, 1)
-    logits = put_back(model, faces, orders, shares)
+    logits = restore_cells(model, faces, orders, shares)
     assert logits.dtype == np.float64
-    np.testing.assert_array_equal(mixed_pictures(faces.images, faces.twins, orders, 1), faces.twins)
+    np.testing.assert_array_equal(
+        mixed_pictures(faces.images, faces.originals, orders, 1), faces.originals
+    )
     for share, column in zip(shares, logits.T, strict=True):
-        mixed = mixed_pictures(faces.images, faces.twins, orders, share)
+        mixed = mixed_pictures(faces.images, faces.originals, orders, share)
         np.testing.assert_allclose(column, model.logits(mixed), atol=1e-5)
 
 
@@ -364,13 +365,13 @@ def test_unknown_fills_are_refused():
             act()
 
 
-def random_cause(count=3, seed=0):
+def random_effects(count=3, seed=0):
     """Return the result of an experiment, made up, with effects in the mask alone."""
     removed, given_alone = np.random.default_rng(seed).normal(size=(2, count, 4, 4))
     changed = np.zeros((count, 4, 4), dtype=bool)
     changed[:, 1:3, :3] = True
     zeros = np.zeros(count)
-    return CausalMaps(zeros + 3, zeros - 2, removed * changed, given_alone * changed, changed)
+    return PatchEffects(zeros + 3, zeros - 2, removed * changed, given_alone * changed, changed)
 
 
 def in_pixels(cells):
@@ -378,22 +379,22 @@ def in_pixels(cells):
 
 
 def test_a_map_that_is_the_effect_scores_one_wherever_in_a_cell_and_its_negative_minus_one():
-    cause = random_cause()
-    np.testing.assert_allclose(score_against_cause(in_pixels(cause.effect), cause), 1)
-    np.testing.assert_allclose(score_against_cause(-in_pixels(cause.effect), cause), -1)
+    effects = random_effects()
+    np.testing.assert_allclose(score_against_effects(in_pixels(effects.effect), effects), 1)
+    np.testing.assert_allclose(score_against_effects(-in_pixels(effects.effect), effects), -1)
     points = np.zeros((3, SIZE, SIZE))
-    points[:, 5::SIDE, 2::SIDE] = cause.effect
-    np.testing.assert_allclose(score_against_cause(points, cause), 1)
+    points[:, 5::SIDE, 2::SIDE] = effects.effect
+    np.testing.assert_allclose(score_against_effects(points, effects), 1)
 
 
 def test_scores_are_rank_correlations_over_all_cells_and_over_those_of_the_mask():
-    cause, heatmaps = random_cause(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
-    scores = score_against_cause(heatmaps, cause)
-    assert list(scores) == ["cause", "cause_inside"]
+    effects, heatmaps = random_effects(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
+    scores = score_against_effects(heatmaps, effects)
+    assert list(scores) == ["patch_effect", "patch_effect_inside"]
     sums = np.array([[heatmap[where].sum() for where in squares()] for heatmap in heatmaps])
     for n, row in scores.iterrows():
-        effect, inside = cause.effect[n].ravel(), cause.changed[n].ravel()
-        for found, which in ((row.cause, slice(None)), (row.cause_inside, inside)):
+        effect, inside = effects.effect[n].ravel(), effects.changed[n].ravel()
+        for found, which in ((row.patch_effect, slice(None)), (row.patch_effect_inside, inside)):
             ranks = rankdata(sums[n][which]), rankdata(effect[which])
             assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
@@ -401,24 +402,24 @@ def test_scores_are_rank_correlations_over_all_cells_and_over_those_of_the_mask(
 @pytest.mark.filterwarnings("error")
 def test_a_map_that_is_the_same_everywhere_has_no_score():
     for value in (0, 0.1, 1 / 3, -7.3):
-        scores = score_against_cause(np.full((3, SIZE, SIZE), value), random_cause())
+        scores = score_against_effects(np.full((3, SIZE, SIZE), value), random_effects())
         assert scores.isna().all(axis=None)
 
 
 @pytest.mark.filterwarnings("error")
 def test_knowing_where_the_mask_is_says_nothing_about_what_is_in_it():
-    cause = random_cause()
-    cause.removed, cause.given = np.abs(cause.removed), np.abs(cause.given)
-    scores = score_against_cause(in_pixels(cause.changed), cause)
-    assert (scores.cause > 0.7).all() and scores.cause_inside.isna().all()
+    effects = random_effects()
+    effects.removal, effects.insertion = np.abs(effects.removal), np.abs(effects.insertion)
+    scores = score_against_effects(in_pixels(effects.changed), effects)
+    assert (scores.patch_effect > 0.7).all() and scores.patch_effect_inside.isna().all()
 
 
 @given(st.floats(1e-30, 1e30))
 @settings(max_examples=30)
 def test_a_positive_factor_does_not_change_a_score(factor):
-    cause, heatmaps = random_cause(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
-    scores = score_against_cause(heatmaps, cause)
-    pd.testing.assert_frame_equal(score_against_cause(factor * heatmaps, cause), scores)
+    effects, heatmaps = random_effects(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
+    scores = score_against_effects(heatmaps, effects)
+    pd.testing.assert_frame_equal(score_against_effects(factor * heatmaps, effects), scores)
 
 
 @pytest.fixture(scope="module")
@@ -430,14 +431,14 @@ def detector(shipped_detector):
 def fakes(detector, shipped_faces):
     faces = shipped_faces(2.0)
     some = faces[np.flatnonzero(faces.labels == 1)[::8][:32]]
-    return sample_found_fakes(detector, some, count=4)[:3]
+    return sample_true_positives(detector, some, count=4)[:3]
 
 
 def test_the_shipped_detectors_evidence_lies_in_the_masks(detector, fakes):
     inside = cell_sums(fakes.masks) > 0
     effects = region_effects(detector, fakes)
     # The n-th column puts back the share that the n-th face's mask has.
-    logits = put_back(detector, fakes, order_cells(inside.astype(float)), inside.mean((1, 2)))
+    logits = restore_cells(detector, fakes, order_cells(inside.astype(float)), inside.mean((1, 2)))
     lost = detector.logits(fakes.images) - np.diag(logits)
     assert (effects.gap > 1).all()
     assert lost.sum() > 0.9 * effects.gap.sum()
@@ -448,8 +449,8 @@ def test_the_shipped_detectors_evidence_lies_in_the_masks(detector, fakes):
 
 def test_the_causal_map_of_the_shipped_detector_lies_in_the_mask(detector, fakes):
     largest = fakes[int(fakes.masks.mean((1, 2)).argmax())]
-    maps = causal_maps(detector, largest, cell=16, progress=False)
+    maps = patch_effects(detector, largest, cell=16, progress=False)
     np.testing.assert_array_equal(maps.changed, cell_sums(largest.masks, 16) > 0)
     assert not maps.effect[~maps.changed].any() and maps.effect[maps.changed].all()
-    ends = [detector.logits(images)[0] for images in (largest.images, largest.twins)]
-    np.testing.assert_allclose([maps.fake[0], maps.twin[0]], ends, atol=1e-3)
+    ends = [detector.logits(images)[0] for images in (largest.images, largest.originals)]
+    np.testing.assert_allclose([maps.fake[0], maps.original[0]], ends, atol=1e-3)

@@ -1,7 +1,7 @@
 """Regions partition a picture, lie where the landmarks are, and shares are what a hand adds up.
 
 So are the other scores, and the masks that they are measured against lie where the fakes differ
-from their real twins.
+from their originals.
 """
 
 from dataclasses import replace
@@ -10,8 +10,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
@@ -30,9 +29,9 @@ from xaifake.judge.localisation import (
     localise,
     mask_auc,
     means_over_people,
-    moves,
     pointing_game,
     rank_agreement,
+    region_contrast,
     region_masks,
     relevance_mass_accuracy,
     relevance_rank_accuracy,
@@ -370,8 +369,8 @@ def test_masks_beside_their_place_score_what_the_overlap_says(some, direction):
 
 @pytest.fixture(scope="module")
 def differs(fakes):
-    """Return by how many grey levels fakes differ from their real twins, in the mean of colours."""
-    return np.abs(fakes.images.astype(np.float32) - fakes.twins).mean(axis=3)
+    """Return by how many grey levels fakes differ from their originals, in the mean of colours."""
+    return np.abs(fakes.images.astype(np.float32) - fakes.originals).mean(axis=3)
 
 
 def test_fakes_differ_from_their_twins_inside_their_masks(fakes, differs):
@@ -414,23 +413,28 @@ def test_masks_explain_the_differences_best_where_they_are(fakes, differs):
 def test_a_table_of_scores_has_the_columns_it_promises(some):
     noise = np.random.default_rng(0).normal(size=some.masks.shape)
     table = localise(noise, some)
-    within = [f"in_{region}" for region in REGIONS]
-    on = [f"on_{region}" for region in swaps.REGIONS]
+    within = [f"mass_region_{region}" for region in REGIONS]
+    on = [f"mass_swap_area_{region}" for region in swaps.REGIONS]
     assert list(table) == [*NAMES, *within, *on] and len(table) == len(some)
     np.testing.assert_allclose(table[list(NAMES)].T, scores_of(noise, some.masks))
     np.testing.assert_allclose(table[within].sum(axis=1), 1)
-    np.testing.assert_allclose(table[["on_eyes", "on_mouth"]], table[["in_eyes", "in_mouth"]])
+    np.testing.assert_allclose(
+        table[["mass_swap_area_eyes", "mass_swap_area_mouth"]],
+        table[["mass_region_eyes", "mass_region_mouth"]],
+    )
 
 
 def test_a_map_of_a_region_lies_in_this_region_alone(some):
     areas = swap_areas(some)
     for region, mask in region_masks(some).items():
         table = localise(mask.astype(float), some)
-        assert (table[f"in_{region}"] == 1).all()
-        assert (table[[f"in_{other}" for other in REGIONS if other != region]] == 0).all(axis=None)
+        assert (table[f"mass_region_{region}"] == 1).all()
+        assert (table[[f"mass_region_{other}" for other in REGIONS if other != region]] == 0).all(
+            axis=None
+        )
         for name, area in areas.items():
             expected = (area & mask).sum((1, 2)) / mask.sum((1, 2))
-            np.testing.assert_allclose(table[f"on_{name}"], expected)
+            np.testing.assert_allclose(table[f"mass_swap_area_{name}"], expected)
 
 
 def test_swaps_are_described_in_shares_that_add_up(fakes):
@@ -557,10 +561,16 @@ def test_the_mean_mask_shrinks_with_the_scale_and_other_scales_have_none():
             localisation.mean_mask(scale)
 
 
-ON = ["on_eyes", "on_nose", "on_mouth", "on_left_half", "on_right_half"]
+ON = [
+    "mass_swap_area_eyes",
+    "mass_swap_area_nose",
+    "mass_swap_area_mouth",
+    "mass_swap_area_left_half",
+    "mass_swap_area_right_half",
+]
 
 
-def test_moves_of_a_table_are_those_computed_by_hand():
+def test_contrasts_of_a_table_are_those_computed_by_hand():
     table = pd.DataFrame(
         [
             ("a", "eyes", 0.6, 0.1, 0.1, 0.5, 0.5),
@@ -589,13 +599,15 @@ def test_moves_of_a_table_are_those_computed_by_hand():
             ("c", "nose", 0.3, 0.5),
             ("c", "mouth", 0.1, 0.0),
         ],
-        columns=["target", "region", "swapped", "elsewhere"],
+        columns=["target", "region", "swapped", "control"],
     )
-    expected["moved"] = expected.swapped - expected.elsewhere
-    pd.testing.assert_frame_equal(moves(table), expected)
+    expected["contrast"] = expected.swapped - expected.control
+    pd.testing.assert_frame_equal(region_contrast(table), expected)
     # Whatever the rows are called.
-    pd.testing.assert_frame_equal(moves(table.set_axis([7] * len(table))), expected)
-    assert list(moves(table[:1])) == list(expected) and len(moves(table[:1])) == 0
+    pd.testing.assert_frame_equal(region_contrast(table.set_axis([7] * len(table))), expected)
+    assert (
+        list(region_contrast(table[:1])) == list(expected) and len(region_contrast(table[:1])) == 0
+    )
 
 
 def one_face_swapped_in_each_region():
@@ -606,8 +618,8 @@ def one_face_swapped_in_each_region():
     return replace(copies, masks=masks, table=copies.table.assign(region=swaps.REGIONS))
 
 
-def moves_of(maps, faces):
-    return moves(localise(maps, faces).assign(**faces.table[["target", "region"]]))
+def contrast_of(maps, faces):
+    return region_contrast(localise(maps, faces).assign(**faces.table[["target", "region"]]))
 
 
 def test_maps_of_the_swapped_areas_move_by_what_the_areas_do_not_share():
@@ -619,20 +631,20 @@ def test_maps_of_the_swapped_areas_move_by_what_the_areas_do_not_share():
 
     three = ((eyes, nose, mouth), (nose, eyes, mouth), (mouth, eyes, nose))
     elsewhere = [(shared(one, a) + shared(one, b)) / 2 for one, a, b in three] + [0, 0]
-    table = moves_of(faces.masks.astype(float), faces)
+    table = contrast_of(faces.masks.astype(float), faces)
     assert table.region.tolist() == list(swaps.REGIONS)
     np.testing.assert_array_equal(table.swapped, 1)
-    np.testing.assert_allclose(table.elsewhere, elsewhere)
-    np.testing.assert_allclose(table.moved, 1 - np.array(elsewhere))
-    assert table.moved.min() > 0.7
+    np.testing.assert_allclose(table.control, elsewhere)
+    np.testing.assert_allclose(table.contrast, 1 - np.array(elsewhere))
+    assert table.contrast.min() > 0.7
 
 
 def test_half_a_map_that_moves_moves_half_as_far():
     faces = one_face_swapped_in_each_region()
-    whole = moves_of(faces.masks.astype(float), faces).moved
+    whole = contrast_of(faces.masks.astype(float), faces).contrast
     unit = faces.masks / faces.masks.sum((1, 2), keepdims=True)
     still = centred_gaussian(128, 128)
-    half = moves_of(unit + still / still.sum(), faces).moved
+    half = contrast_of(unit + still / still.sum(), faces).contrast
     np.testing.assert_allclose(half, whole / 2)
 
 
@@ -640,24 +652,24 @@ def test_a_map_that_is_the_same_for_all_swaps_of_a_face_does_not_move():
     faces = one_face_swapped_in_each_region()
     blind = baselines(faces, localisation.mean_mask(1.3))
     for name in ("chance", "centred Gaussian", "mean mask"):
-        np.testing.assert_allclose(moves_of(blind[name], faces).moved, 0, atol=1e-12)
-    nothing = moves_of(np.zeros(faces.masks.shape), faces)
-    assert len(nothing) == 5 and nothing.moved.isna().all()
+        np.testing.assert_allclose(contrast_of(blind[name], faces).contrast, 0, atol=1e-12)
+    nothing = contrast_of(np.zeros(faces.masks.shape), faces)
+    assert len(nothing) == 5 and nothing.contrast.isna().all()
 
 
 def test_masks_move_and_the_middle_does_not(fakes):
     regional = fakes[(fakes.table.kind == "regional").to_numpy()]
-    table = moves_of(regional.masks.astype(float), regional)
+    table = contrast_of(regional.masks.astype(float), regional)
     assert len(table) == len(regional)  # each has a control
-    assert table.moved.min() > 0 and table.groupby("region").moved.mean().min() > 0.4
+    assert table.contrast.min() > 0 and table.groupby("region").contrast.mean().min() > 0.4
     gaussian = np.broadcast_to(centred_gaussian(128, 128), regional.masks.shape)
-    assert moves_of(gaussian, regional).groupby("region").moved.mean().abs().max() < 0.02
+    assert contrast_of(gaussian, regional).groupby("region").contrast.mean().abs().max() < 0.02
 
 
 def some_scores(count=80, seed=0):
     """Return scores of three methods for a dozen people; some are missing."""
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"entry": rng.choice(["LRP", "LIME", "chance"], count)})
+    table = pd.DataFrame({"method": rng.choice(["LRP", "LIME", "chance"], count)})
     table["target"] = rng.choice([f"{i:03d}" for i in range(12)], count)
     table["mass"], table["rank"] = rng.random(count), rng.random(count)
     table["weight"] = rng.integers(1, 9, count)
@@ -668,12 +680,12 @@ def some_scores(count=80, seed=0):
 def test_means_over_people_are_plain_means():
     table = some_scores()
     means = means_over_people(table, ["mass", "rank"], resamples=9)
-    assert list(means) == ["entry", "score", "value", "low", "high", "n", "people"]
+    assert list(means) == ["method", "score", "value", "low", "high", "n", "people"]
     # Groups in the order of the table, scores in the order asked for.
-    order = [(entry, score) for entry in table.entry.unique() for score in ("mass", "rank")]
-    assert list(zip(means.entry, means.score, strict=True)) == order
+    order = [(method, score) for method in table.method.unique() for score in ("mass", "rank")]
+    assert list(zip(means.method, means.score, strict=True)) == order
     for row in means.itertuples():
-        there = table[(table.entry == row.entry) & table[row.score].notna()]
+        there = table[(table.method == row.method) & table[row.score].notna()]
         assert row.value == pytest.approx(there[row.score].mean())
         assert row.n == len(there) and row.people == there.target.nunique()
 
@@ -686,12 +698,12 @@ def test_intervals_are_those_of_a_bootstrap_in_plain_python(weights):
     rng = np.random.default_rng(3)
     names = sorted(table.target.unique())
     by_person = {name: table[table.target == name].to_dict("records") for name in names}
-    drawn = {key: [] for key in zip(means.entry, means.score, strict=True)}
+    drawn = {key: [] for key in zip(means.method, means.score, strict=True)}
     for _ in range(resamples):
         people = [names[i] for i in rng.integers(len(names), size=len(names))]
         rows = [row for name in people for row in by_person[name]]
-        for (entry, score), values in drawn.items():
-            chosen = [r for r in rows if r["entry"] == entry and not np.isnan(r[score])]
+        for (method, score), values in drawn.items():
+            chosen = [r for r in rows if r["method"] == method and not np.isnan(r[score])]
             total = sum(r[weights] if weights else 1 for r in chosen)
             values.append(sum(r[score] * (r[weights] if weights else 1) for r in chosen) / total)
     ends = np.array([np.percentile(values, [2.5, 97.5]) for values in drawn.values()])
@@ -709,15 +721,15 @@ def test_intervals_contain_the_value_and_are_those_of_their_seed():
 
 def test_groups_with_the_same_rows_have_the_same_interval():
     table = some_scores()
-    both = pd.concat([table.assign(entry="one"), table.assign(entry="other")])
+    both = pd.concat([table.assign(method="one"), table.assign(method="other")])
     means = means_over_people(both, ["rank"], resamples=50)
-    one, other = means.drop(columns="entry").to_numpy()
+    one, other = means.drop(columns="method").to_numpy()
     np.testing.assert_array_equal(one, other)
 
 
 def test_the_interval_of_many_people_is_the_standard_errors():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"entry": "LRP", "target": np.arange(400), "mass": rng.normal(size=400)})
+    table = pd.DataFrame({"method": "LRP", "target": np.arange(400), "mass": rng.normal(size=400)})
     row = means_over_people(table, ["mass"]).iloc[0]
     error = table.mass.std() / np.sqrt(400)
     assert (row.high - row.low) / 2 == pytest.approx(1.96 * error, rel=0.1)
@@ -726,7 +738,7 @@ def test_the_interval_of_many_people_is_the_standard_errors():
 
 def test_more_frames_of_the_same_people_say_no_more():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"entry": "LRP", "target": np.arange(20), "mass": rng.random(20)})
+    table = pd.DataFrame({"method": "LRP", "target": np.arange(20), "mass": rng.random(20)})
     once, often = (means_over_people(t, ["mass"]) for t in (table, pd.concat([table] * 10)))
     np.testing.assert_allclose(often[["value", "low", "high"]], once[["value", "low", "high"]])
     assert (once.n[0], often.n[0]) == (20, 200) and once.people[0] == often.people[0] == 20
@@ -742,8 +754,8 @@ def test_a_single_person_has_no_spread():
 @pytest.mark.filterwarnings("error")
 def test_what_was_never_measured_is_missing_and_hides_nothing_else():
     table = some_scores()
-    table.loc[table.entry == "LIME", "rank"] = np.nan
-    means = means_over_people(table, ["mass", "rank"], resamples=50).set_index(["entry", "score"])
+    table.loc[table.method == "LIME", "rank"] = np.nan
+    means = means_over_people(table, ["mass", "rank"], resamples=50).set_index(["method", "score"])
     missing = means.loc[("LIME", "rank")]
     assert missing[["value", "low", "high"]].isna().all() and missing.n == missing.people == 0
     assert means.drop(index=("LIME", "rank")).notna().all(axis=None)
@@ -765,35 +777,35 @@ COMPARED = pd.DataFrame({"video": [*"vvwx"], "frame": [0, 8, 0, 0], "target": [*
 COMPARED = COMPARED.assign(
     LRP=(0.5, 0.3, 0.1, np.nan), noise=(0.2, 0.3, 0.1, 0.2), chance=(0.1, 0.1, 0.1, 0.9),
     LIME=(0.5, 0.5, 0.4, 0.6),
-).melt(["video", "frame", "target"], var_name="entry", value_name="mass").dropna()  # fmt: skip
+).melt(["video", "frame", "target"], var_name="method", value_name="mass").dropna()  # fmt: skip
 
 
 def test_methods_stand_beside_the_baseline_that_is_best_on_their_faces():
     result = against_best_baseline(COMPARED, "mass", seed=1, resamples=40)
-    columns = ["entry", "score", "value", "low", "high", "n", "people", "baseline"]
+    columns = ["method", "score", "value", "low", "high", "n", "people", "baseline"]
     assert list(result) == columns and set(result.score) == {"mass"}
-    assert dict(zip(result.entry, result.baseline)) == {"LRP": "noise", "LIME": "chance"}
+    assert dict(zip(result.method, result.baseline)) == {"LRP": "noise", "LIME": "chance"}
     # 0.3, 0 and 0; 0.4, 0.4, 0.3 and -0.3
     np.testing.assert_allclose(result.value, [0.3 / 3, 0.8 / 4])
     assert result.n.tolist() == [3, 4] and result.people.tolist() == [2, 3]
-    alone = pd.DataFrame({"entry": "LIME", "target": [*"aabc"], "mass": [0.4, 0.4, 0.3, -0.3]})
+    alone = pd.DataFrame({"method": "LIME", "target": [*"aabc"], "mass": [0.4, 0.4, 0.3, -0.3]})
     expected = means_over_people(alone, ["mass"], seed=1, resamples=40)
     np.testing.assert_allclose(result[["low", "high"]][1:], expected[["low", "high"]])
 
 
 def test_faces_are_paired_whatever_the_order_of_the_rows():
-    expected = against_best_baseline(COMPARED, "mass", resamples=40).set_index("entry")
+    expected = against_best_baseline(COMPARED, "mass", resamples=40).set_index("method")
     for seed in range(3):
         shuffled = COMPARED.sample(frac=1, random_state=seed)
-        result = against_best_baseline(shuffled, "mass", resamples=40).set_index("entry")
+        result = against_best_baseline(shuffled, "mass", resamples=40).set_index("method")
         pd.testing.assert_frame_equal(result.loc[expected.index], expected)
 
 
 def test_a_method_without_a_score_does_not_hide_the_others():
     # Such as the mass of maps that are nowhere positive.
-    nowhere = COMPARED[COMPARED.entry == "LIME"].assign(entry="Grad-CAM", mass=np.nan)
+    nowhere = COMPARED[COMPARED.method == "LIME"].assign(method="Grad-CAM", mass=np.nan)
     table = pd.concat([COMPARED, nowhere], ignore_index=True)
-    result = against_best_baseline(table, "mass", resamples=9).set_index("entry")
+    result = against_best_baseline(table, "mass", resamples=9).set_index("method")
     np.testing.assert_allclose(result.value[["LRP", "LIME"]], [0.1, 0.2])
 
 

@@ -5,8 +5,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from scipy.special import expit
 
 from xaifake.data.dataset import Faces
@@ -401,7 +400,7 @@ def test_the_curve_at_identity_is_computed_by_hand():
     assert set(curve.kind) == {"blur"} and set(curve.strength) == {0}
     chance = expit(20 * (np.array([100, 121, 130, 115]) - 120) / 127.5)
     # Only the fake of 115 ranks below the real of 121.
-    expected = {"accuracy": 0.5, "auc": 0.75, "false_fake": 0.5, "recall": 0.5}
+    expected = {"accuracy": 0.5, "auc": 0.75, "false_positive_rate": 0.5, "recall": 0.5}
     expected |= {"probability_real": chance[:2].mean(), "probability_fake": chance[2:].mean()}
     found = dict(zip(curve.score, curve.value, strict=True))
     assert found == pytest.approx(expected, abs=1e-5)
@@ -459,6 +458,8 @@ def test_real_faces_alone_have_no_auc_and_no_recall():
         redness_detector(), faces, [Blur(0), Noise(5)], resamples=20, progress=False
     ).set_index("score")
     undefined = curve.loc[["auc", "probability_fake", "recall"], ["value", "low", "high"]]
-    defined = curve.loc[["accuracy", "probability_real", "false_fake"], ["value", "low", "high"]]
+    defined = curve.loc[
+        ["accuracy", "probability_real", "false_positive_rate"], ["value", "low", "high"]
+    ]
     assert undefined.isna().all(axis=None) and defined.notna().all(axis=None)
     assert curve.loc["accuracy", "value"].iloc[0] == 0.5

@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xaifake.data import load_faces
 from xaifake.data.dataset import Faces
@@ -23,7 +22,7 @@ from xaifake.judge.planted import (
     sweep,
     train_planted,
 )
-from xaifake.judge.verdict import Entry
+from xaifake.judge.runner import MethodConfig
 
 SIZE = 128
 
@@ -359,7 +358,7 @@ def test_methods_find_the_cue(trained, method):
     model, test = trained
     _, images, masks, logits = detection(model, test, size=24, contrast=32)
     rows = np.flatnonzero(logits > 0)[:16]
-    heatmaps, _ = Entry(method).maps(model, images[rows])
+    heatmaps, _ = MethodConfig(method).maps(model, images[rows])
     scores = score_planted(heatmaps, masks[rows])
     assert len(scores) == 16
     assert scores.found.mean() > 0.8 and scores.pointing.mean() > 0.8
@@ -398,20 +397,23 @@ def test_a_sweep_asks_every_method_where_the_detector_finds_the_cue(swept):
     assert all(people == {f"{n:02}" for n in range(12)} for *_, people in trained)
     whole = table[~table.partly]
     # Eight faces of the last four people; the cue of contrast 2 is not found.
-    assert whole.groupby(["entry", "size", "contrast"]).size().to_dict() == {
-        (entry, size, contrast): 8 for entry in "ab" for size in (4, 8, 16) for contrast in (8, 32)
+    assert whole.groupby(["method", "size", "contrast"]).size().to_dict() == {
+        (method, size, contrast): 8
+        for method in "ab"
+        for size in (4, 8, 16)
+        for contrast in (8, 32)
     }
     np.testing.assert_allclose(whole.detection, whole["size"] / 100)
     np.testing.assert_allclose(table.share, table["size"] ** 2 / 32**2)
 
     # Partly, fakes are asked at one size and contrast.
-    partly = table[table.partly].groupby(["entry", "size", "contrast"]).size()
+    partly = table[table.partly].groupby(["method", "size", "contrast"]).size()
     assert partly.to_dict() == {("a", 8, 32): 4, ("b", 8, 32): 4}
 
 
 def test_a_sweep_of_one_size_and_contrast_is_one_too_and_of_no_found_cue_none(swept):
     run, _ = swept
-    sizes = run(sizes=(8,), contrasts=(32,)).groupby(["entry", "partly"]).size()
+    sizes = run(sizes=(8,), contrasts=(32,)).groupby(["method", "partly"]).size()
     assert sizes.to_dict() == {(e, partly): 4 if partly else 8 for e in "ab" for partly in (0, 1)}
     with pytest.raises(UserError, match="cue"):
         run(sizes=(4, 8), contrasts=(2,))

@@ -12,9 +12,9 @@ from xaifake.detector import Detector
 from xaifake.errors import UserError
 from xaifake.judge.sanity import (
     ORDERS,
+    cascading_randomisation,
     map_similarity,
     randomisation_curve,
-    randomised,
     sum_follows_logit,
 )
 
@@ -83,13 +83,13 @@ def model():
 @pytest.fixture(scope="module")
 def copies(model):
     """The share and the copy of each step, by order."""
-    return {order: [step[1:] for step in randomised(model, order)] for order in ORDERS}
+    return {order: [step[1:] for step in cascading_randomisation(model, order)] for order in ORDERS}
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_model_is_left_as_it_is(model, order):
     weights, outputs = model.model.get_weights(), answers(model)
-    shuffled = [copy for _, _, copy in randomised(model, order, steps=2)]
+    shuffled = [copy for _, _, copy in cascading_randomisation(model, order, steps=2)]
     shuffled[-1].model.set_weights([np.zeros_like(w) for w in weights])
     assert same(model.model.get_weights(), weights)
     np.testing.assert_array_equal(answers(model), outputs)
@@ -113,9 +113,11 @@ def test_from_the_top_the_logits_layer_goes_first_and_alone(model, copies):
 def test_the_layers_after_the_first_step_go_in_groups_as_even_as_can_be(model, copies):
     counts = [sum(moved(model, copy)) for _, copy in copies["top_down"]]
     assert counts[0] == 1 and sorted(np.diff(counts)) == [1, 1, 1, 1, 2]
-    counts = [sum(moved(model, copy)) for _, _, copy in randomised(model, steps=4)]
+    counts = [sum(moved(model, copy)) for _, _, copy in cascading_randomisation(model, steps=4)]
     assert counts == [1, 3, 5, 7]
-    counts = [sum(moved(model, copy)) for _, _, copy in randomised(model, steps=LAYERS)]
+    counts = [
+        sum(moved(model, copy)) for _, _, copy in cascading_randomisation(model, steps=LAYERS)
+    ]
     assert counts == list(range(1, LAYERS + 1))
 
 
@@ -132,7 +134,7 @@ def test_shares_grow_to_one_and_count_layers(model, copies, order):
     shares = [share for share, _ in copies[order]]
     assert (np.diff(shares) > 0).all() and shares[-1] == 1
     assert shares == [sum(moved(model, copy)) / LAYERS for _, copy in copies[order]]
-    assert [step for step, _, _ in randomised(model, order, steps=3)] == [1, 2, 3]
+    assert [step for step, _, _ in cascading_randomisation(model, order, steps=3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -168,13 +170,13 @@ def test_the_kernels_of_a_separable_convolution_are_shuffled_each_for_itself(mod
 
 def test_the_same_seed_shuffles_a_layer_alike_in_every_step_and_order(model, copies):
     networks = [copy for order in ORDERS for _, copy in copies[order]]
-    networks += [copy for _, _, copy in randomised(model, steps=3)]
+    networks += [copy for _, _, copy in cascading_randomisation(model, steps=3)]
     end = layer_weights(copies["top_down"][-1][1])
     for network in networks:
         steps = zip(moved(model, network), layer_weights(network), end, strict=True)
         assert all(not shuffled or same(now, last) for shuffled, now, last in steps)
     # And another seed shuffles every layer otherwise.
-    *_, (_, _, other) = randomised(model, steps=2, seed=1)
+    *_, (_, _, other) = cascading_randomisation(model, steps=2, seed=1)
     assert all(moved(copies["top_down"][-1][1], other))
 
 
@@ -183,7 +185,7 @@ def test_two_layers_of_one_shape_are_not_shuffled_alike():
     model = keras.Sequential([keras.Input((30,)), *dense, keras.layers.Dense(1, use_bias=False)])
     values = np.arange(900.0).reshape(30, 30)
     model.set_weights([values, values, values[:, :1]])
-    *_, (_, _, copy) = randomised(Detector(model), steps=2)
+    *_, (_, _, copy) = cascading_randomisation(Detector(model), steps=2)
     one, other, _ = copy.model.get_weights()
     assert (one == other).mean() < 0.05
 
@@ -199,10 +201,10 @@ def test_what_lies_below_the_shuffled_layers_still_answers_the_same(model, copie
 
 def test_an_unknown_order_and_steps_that_the_layers_are_too_few_for_are_refused(model):
     with pytest.raises(UserError, match="No order 'sideways': give top_down or bottom_up"):
-        list(randomised(model, "sideways"))
+        list(cascading_randomisation(model, "sideways"))
     for steps in (-1, 0, 1, LAYERS + 1):
         with pytest.raises(UserError, match=f"steps={steps}: give 2 to {LAYERS}"):
-            list(randomised(model, steps=steps))
+            list(cascading_randomisation(model, steps=steps))
 
 
 @pytest.fixture

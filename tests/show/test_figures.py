@@ -64,7 +64,7 @@ def test_intervals_stand_beside_their_names():
 
 def test_depth_starts_at_the_first_layer_and_shows_every_detector():
     columns = ["height", "width", "similarity", "similarity_other", "active_places"]
-    table = pd.DataFrame({name: [4.0, 2.0, 1.0] for name in [*columns, "never_active"]})
+    table = pd.DataFrame({name: [4.0, 2.0, 1.0] for name in [*columns, "dead_channels"]})
     figure = figures.plot_depth({1.3: table, 2.0: table})
     left = figure.axes[0]
     assert [list(line.get_xdata()) for line in left.lines] == [[1, 2, 3]] * 2
@@ -95,7 +95,7 @@ def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part()
             "rule": "lrp.z",
             "layer": ["input", "branch", "answer"],
             "relevance": [1.0, 99.0, 2.0],
-            "size": [8.0, 99.0, 2.0],
+            "abs_sum": [8.0, 99.0, 2.0],
             "whole": [True, False, True],
         }
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from xaifake.judge.localisation import BASELINES
-from xaifake.judge.verdict import default_methods, judged
+from xaifake.judge.runner import default_methods, judged
 from xaifake.show import judged as figures
 
 
@@ -13,17 +13,17 @@ def texts(axis):
 
 
 def test_every_entry_is_of_its_kind_and_has_a_name_of_its_own():
-    names = [entry.name for entry in default_methods()] + list(BASELINES)
+    names = [method.name for method in default_methods()] + list(BASELINES)
     assert len({figures.short(name) for name in names}) == len(names)
     kinds = pd.Series([figures.kind(name) for name in names]).value_counts()
     assert kinds["baseline"] == len(BASELINES)
-    engines = [entry.engine for entry in default_methods()]
+    engines = [method.engine for method in default_methods()]
     assert kinds["iNNvestigate"] == engines.count("innvestigate")
 
 
 def test_scores_stand_at_their_values_from_the_best_down():
     table = pd.DataFrame(
-        {"entry": ["chance", "lime"], "value": [0.2, 0.6], "low": [0.1, 0.5], "high": [0.3, 0.7]}
+        {"method": ["chance", "lime"], "value": [0.2, 0.6], "low": [0.1, 0.5], "high": [0.3, 0.7]}
     )
     figure = figures.plot_scores({"a": table, "b": table}, {"a": 0.2}, "mass")
     left, right = figure.axes
@@ -35,7 +35,7 @@ def test_scores_stand_at_their_values_from_the_best_down():
 
 def test_agreements_are_written_into_their_cells():
     pairs = pd.DataFrame(
-        {"entry": ["a"], "other": ["b"], "rank_correlation": [0.52], "beyond_centre": [-0.31]}
+        {"method": ["a"], "other": ["b"], "rank_correlation": [0.52], "beyond_centre": [-0.31]}
     )
     plain, beyond = figures.plot_rank_agreement(pairs, ["a", "b"]).axes[:2]
     assert texts(plain) == ["0.5", "0.5"] and texts(beyond) == ["-0.3", "-0.3"]
@@ -50,8 +50,8 @@ def test_a_summary_leaves_empty_what_was_not_measured():
 
 
 def test_put_back_curves_start_at_nothing():
-    means = pd.DataFrame({"entry": ["best"] * 2, "percent": [5, 20], "value": [0.9, 1.1]})
-    line = figures.plot_put_back(means, {"best": "greedy"}).axes[0].lines[0]
+    means = pd.DataFrame({"method": ["best"] * 2, "percent": [5, 20], "value": [0.9, 1.1]})
+    line = figures.plot_restored(means, {"best": "greedy"}).axes[0].lines[0]
     assert line.get_xdata().tolist() == [0, 5, 20] and line.get_ydata().tolist() == [0, 0.9, 1.1]
 
 
@@ -65,5 +65,7 @@ def test_the_stored_tables_draw():
     figure = figures.plot_planted(sweep[~sweep.partly], ["lime"])
     assert [axis.get_title() for axis in figure.axes][:2] == ["detector's AUC", "lime"]
     filling = judged("filling")
-    figure = figures.plot_filling(filling[filling.act == "deletion"], {"cause": "causal map"})
+    figure = figures.plot_filling(
+        filling[filling.act == "deletion"], {"patch_effect": "causal map"}
+    )
     assert [axis.get_title() for axis in figure.axes] == ["filled with grey", "filled with blur"]

@@ -8,7 +8,7 @@ import pytest
 
 import odd_clips
 from xaifake.data.clips import embedded_clips
-from xaifake.data.footage import open_footage
+from xaifake.data.media import open_media
 from xaifake.errors import UserError
 from xaifake.video import overlay
 from xaifake.video.overlay import BAND, check_overlay, write_overlay
@@ -33,7 +33,7 @@ def two(loaded, tmp_path):
 def test_frames_and_times_are_those_of_the_clip(two, tmp_path):
     path, report = two
     write_overlay(report, tmp_path / "out.mp4", progress=False)
-    before, after = open_footage(path), open_footage(tmp_path / "out.mp4")
+    before, after = open_media(path), open_media(tmp_path / "out.mp4")
     assert len(after) == len(before) == len(TIMES)
     times = [after.seconds(k) for k in range(len(after))]
     assert times == pytest.approx([before.seconds(k) for k in range(len(before))], abs=0.002)
@@ -44,7 +44,7 @@ def test_frames_and_times_are_those_of_the_clip(two, tmp_path):
 def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):
     path, report = two
     write_overlay(report, tmp_path / "out.mp4", progress=False)
-    pairs = zip(open_footage(path).read(), open_footage(tmp_path / "out.mp4").read(), strict=True)
+    pairs = zip(open_media(path).read(), open_media(tmp_path / "out.mp4").read(), strict=True)
     for number, (before, after) in enumerate(pairs):
         height = before.image.shape[0]
         assert after.image.shape[0] == height + BAND
@@ -52,9 +52,9 @@ def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):
         assert (band > 200).any()  # the words
         changed = cv2.GaussianBlur(np.abs(picture - before.image).max(-1).astype(float), (0, 0), 3)
         free = np.ones(changed.shape, bool)
-        for verdict in report.verdicts:
-            for sighting in verdict.person.sightings:
-                left, top, side = sighting.square
+        for prediction in report.predictions:
+            for detection in prediction.person.detections:
+                left, top, side = detection.square
                 free[max(top - 60, 0) : top + side + 30, max(left - 30, 0) : left + side + 120] = (
                     False
                 )
@@ -66,7 +66,7 @@ def test_it_is_drawn_upon_the_faces_alone_and_marked_below(two, tmp_path):
 def test_people_keep_their_number_after_a_cut(loaded, tmp_path):
     frames = [*odd_clips.faces(["006"], 4), *odd_clips.faces(["010"], 4)]
     report = explained(odd_clips.write(tmp_path / "cut.mp4", frames), 8)
-    artist = overlay._Artist(report, overlay.find_entries(CHEAP)[0], overlay.FaceFinder())
+    artist = overlay._Artist(report, overlay.find_configs(CHEAP)[0], overlay.FaceFinder())
     owners = [artist._who(frame, artist.finder.find(frame))[0][1] for frame in frames]
     assert owners[0] is owners[3] and owners[4] is owners[7] and owners[0] is not owners[4]
     assert len(artist.people) == 2
@@ -98,7 +98,7 @@ def test_the_running_score_is_the_mean_so_far(two, tmp_path, monkeypatch):
     path, report = two
     written = []
     monkeypatch.setattr(overlay, "_write", lambda p, text, *_, **__: written.append(text))
-    report.verdicts[0].checks[["too_small", "blurred", "unlike"]] = False
+    report.predictions[0].checks[["too_small", "blurred", "out_of_distribution"]] = False
     write_overlay(report, tmp_path / "out.mp4", progress=False)
     scores = [
         tuple(float(part) for part in text.removeprefix("person 1: ").split(", so far "))

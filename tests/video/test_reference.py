@@ -16,12 +16,12 @@ from xaifake.data.faces import FaceFinder, cut_square, face_square
 from xaifake.errors import UserError
 from xaifake.video import reference as module
 from xaifake.video.reference import (
-    REASONS,
+    FLAGS,
     check_faces,
-    doubts,
     features,
     learn_reference,
     load_reference,
+    raised_flags,
     reference_for,
     sharpness,
 )
@@ -48,7 +48,7 @@ def test_the_stored_reference_is_what_is_measured_now(detector, known, faces):
     assert (now.labels == known.labels).all()
     np.testing.assert_allclose(now.probabilities, known.probabilities, atol=1e-3)
     assert (now.people, now.frames) == (known.people, known.frames) == (16, 384)
-    for name in ("least_sharpness", "most_distance", "rest"):
+    for name in ("least_sharpness", "most_ood_score", "rest"):
         assert getattr(now, name) == pytest.approx(float(getattr(known, name)), rel=1e-2)
 
 
@@ -80,11 +80,11 @@ def test_a_network_of_few_channels_has_a_limit_that_strangers_do_not_keep(channe
 
 
 def test_what_cannot_be_compared_does_not_pass(detector, known, faces, monkeypatch):
-    nowhere = dataclasses.replace(known, most_distance=np.nan, least_sharpness=np.nan)
+    nowhere = dataclasses.replace(known, most_ood_score=np.nan, least_sharpness=np.nan)
     checks = check_faces(detector, faces.images[:2], [200, 200], nowhere)
-    assert checks.unlike.all() and checks.blurred.all()
+    assert checks.out_of_distribution.all() and checks.blurred.all()
     monkeypatch.setattr(module, "features", lambda *_: np.full((2, 728), np.nan))
-    assert check_faces(detector, faces.images[:2], [200, 200], known).unlike.all()
+    assert check_faces(detector, faces.images[:2], [200, 200], known).out_of_distribution.all()
 
 
 def test_known_points_are_two_away_on_average():
@@ -126,9 +126,9 @@ def test_faces_of_unseen_people_pass(detector, known):
     """In a scene that neither the detector nor the reference has seen."""
     others = load_faces(LEAKAGE_FACES, scale=2.0)
     checks = check_faces(detector, others.images, others.table.side, known)
-    assert checks.unlike.mean() < 0.1 and checks.blurred.mean() < 0.1
+    assert checks.out_of_distribution.mean() < 0.1 and checks.blurred.mean() < 0.1
     assert not checks.too_small.any()
-    by_clip = [doubts(rows) for _, rows in checks.groupby(others.table.video.to_numpy())]
+    by_clip = [raised_flags(rows) for _, rows in checks.groupby(others.table.video.to_numpy())]
     assert np.mean([not found for found in by_clip]) > 0.9
 
 
@@ -136,8 +136,8 @@ def test_pictures_unlike_the_training_data_do_not_pass(detector, known, faces):
     images = faces.images[::16]
     for kind, pictures in changed(images).items():
         checks = check_faces(detector, pictures, [200] * len(pictures), known)
-        assert (checks.unlike | checks.blurred).mean() > 0.9, kind
-        assert doubts(checks), kind
+        assert (checks.out_of_distribution | checks.blurred).mean() > 0.9, kind
+        assert raised_flags(checks), kind
 
 
 def test_a_portrait_from_elsewhere_does_not_pass(detector, known):
@@ -147,13 +147,13 @@ def test_a_portrait_from_elsewhere_does_not_pass(detector, known):
     square = face_square(face, 2.0)
     crop, _ = cut_square(photograph, square)
     checks = check_faces(detector, crop[None], [square[2]], known)
-    assert doubts(checks) == ["unlike"]
+    assert raised_flags(checks) == ["out_of_distribution"]
 
 
 def test_a_small_face_does_not_pass(detector, known, faces):
     checks = check_faces(detector, faces.images[:3], [119, 119, 300], known)
     assert checks.too_small.tolist() == [True, True, False]
-    assert doubts(checks) == ["too_small"] and "too_small" in REASONS
+    assert raised_flags(checks) == ["too_small"] and "too_small" in FLAGS
 
 
 @given(st.floats(0, 1))
@@ -171,7 +171,7 @@ def test_the_counts_of_right_and_wrong_are_those_of_the_clips(known):
     assert counted["fake"] + counted["real"] == len(known.labels)
     said = known.probabilities > 0.5
     assert (
-        counted["true_fake"] + counted["real"] - counted["false_fake"]
+        counted["true_positives"] + counted["real"] - counted["false_positives"]
         == (said == known.labels).sum()
     )
 

@@ -20,17 +20,16 @@ import example_report
 import odd_clips
 from xaifake.data import load_faces
 from xaifake.data.clips import embedded_clips
-from xaifake.data.footage import open_footage
+from xaifake.data.media import open_media
 from xaifake.detector import Detector
 from xaifake.errors import UserError
-from xaifake.judge.verdict import Entry, default_methods
+from xaifake.judge.runner import MethodConfig, default_methods
 from xaifake.runs import ResultCache
-from xaifake.video import report as module
-from xaifake.video import wording
-from xaifake.video.examination import agreement, share_of_evidence
-from xaifake.video.people import Person
-from xaifake.video.reference import REASONS, learn_reference, load_reference
-from xaifake.video.report import Report, Verdict, check_page, explain_video
+from xaifake.video import report as module, wording
+from xaifake.video.case_report import agreement, share_of_evidence
+from xaifake.video.reference import FLAGS, learn_reference, load_reference
+from xaifake.video.report import Prediction, Report, check_page, explain_video
+from xaifake.video.tracks import FaceTrack
 
 DAY = date(2020, 1, 2)
 CHEAP = ["gradient (absolute)"]
@@ -92,10 +91,10 @@ def tab(browser, page):
 
 
 def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_be(fake, page):
-    assert fake.table.verdict.tolist() == ["fake"]
+    assert fake.table.prediction.tolist() == ["fake"]
     text = text_of(page.read_text("utf-8"))
     assert "Person 1: the detector judges this face to be manipulated." in text
-    bin = load_reference(2.0).reliability(fake.verdicts[0].probability)
+    bin = load_reference(2.0).reliability(fake.predictions[0].probability)
     assert f"Of {bin['n']} test clips with a score from 0.8 to 1.0, {bin['fakes']} were" in text
     assert "it is manipulated , a research illustration" in text and "CC BY 4.0" in text
 
@@ -103,43 +102,43 @@ def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_
 def test_a_real_clip_is_not_called_genuine(clips, loaded):
     report = explained(clips / REAL)
     text = text_of(report.html(DAY))
-    assert report.table.verdict.tolist() == ["real"] and report.truth["label"] == 0
+    assert report.table.prediction.tolist() == ["real"] and report.truth["label"] == 0
     assert "finds none of the traces that it knows" in text and "Not found is not" in text
-    assert "not manipulated" in text and report.verdicts[0].examination.put_back is None
+    assert "not manipulated" in text and report.predictions[0].case.restored is None
 
 
 def test_the_score_is_the_mean_over_frames_and_the_deciding_ones_are_the_furthest(fake):
-    (verdict,) = fake.verdicts
-    probabilities = expit(verdict.logits)
-    assert verdict.probability == pytest.approx(probabilities.mean())
-    assert set(verdict.deciding) == set(np.argsort(-probabilities)[:3])
-    numbers = [verdict.person.sightings[k].number for k in verdict.deciding]
-    assert fake.verdicts[0].examination.faces.table.frame.tolist() == numbers
+    (prediction,) = fake.predictions
+    probabilities = expit(prediction.logits)
+    assert prediction.probability == pytest.approx(probabilities.mean())
+    assert set(prediction.deciding) == set(np.argsort(-probabilities)[:3])
+    numbers = [prediction.person.detections[k].number for k in prediction.deciding]
+    assert fake.predictions[0].case.faces.table.frame.tolist() == numbers
 
 
 def test_the_parent_of_an_embedded_fake_is_put_back(fake, page):
-    back = fake.verdicts[0].examination.put_back
-    assert back.probability > 0.9 and back.parent < 0.5
+    back = fake.predictions[0].case.restored
+    assert back.probability > 0.9 and back.original < 0.5
     assert "What the detector really reacts to" in page.read_text("utf-8")
 
 
 def test_a_parent_can_be_given_and_must_be_the_right_one(clips, loaded, tmp_path):
     moved = tmp_path / FAKE
     moved.write_bytes((clips / FAKES / FAKE).read_bytes())
-    parent = clips / REAL.with_name("006__look_around.mp4")
-    report = explained(moved, frames=1, parent=parent)
-    assert report.verdicts[0].examination.put_back.gap > 0.5
+    original = clips / REAL.with_name("006__look_around.mp4")
+    report = explained(moved, frames=1, original=original)
+    assert report.predictions[0].case.restored.gap > 0.5
     with pytest.raises(UserError, match="pixel by pixel"):
-        explained(moved, frames=1, parent=clips / REAL)
+        explained(moved, frames=1, original=clips / REAL)
     short = odd_clips.write(tmp_path / "short.mp4", odd_clips.faces(["006"], 2))
     with pytest.raises(UserError, match="has 2 frames, the video 32"):
-        explained(moved, frames=1, parent=short)
+        explained(moved, frames=1, original=short)
 
 
 def test_without_a_difference_nothing_is_put_back_and_it_is_said(clips, loaded):
-    report = explained(clips / REAL, frames=1, parent=clips / REAL)
-    assert "nothing to put back" in report.verdicts[0].notes[0]
-    assert report.verdicts[0].notes[0] in text_of(report.html(DAY))
+    report = explained(clips / REAL, frames=1, original=clips / REAL)
+    assert "nothing to put back" in report.predictions[0].notes[0]
+    assert report.predictions[0].notes[0] in text_of(report.html(DAY))
 
 
 @pytest.mark.parametrize(
@@ -149,22 +148,22 @@ def test_without_a_difference_nothing_is_put_back_and_it_is_said(clips, loaded):
         ([-3.0, -2.0], [], "real"),
         ([0.2, -0.2], [], "undecided"),
         ([9.0, 9.0], ["too_small"], "none"),
-        ([-9.0, -9.0], ["blurred", "unlike"], "none"),
+        ([-9.0, -9.0], ["blurred", "out_of_distribution"], "none"),
     ],
 )
 def test_a_verdict_is_withheld_for_a_face_that_cannot_be_judged(logits, reasons, word, fake):
-    sightings = fake.verdicts[0].person.sightings[:2]
-    checks = fake.verdicts[0].checks[:2].assign(**{name: name in reasons for name in REASONS})
-    verdict = Verdict(Person(sightings), np.array(logits), checks, np.array([0, 1]))
-    assert verdict.word == word and verdict.doubts == reasons
+    detections = fake.predictions[0].person.detections[:2]
+    checks = fake.predictions[0].checks[:2].assign(**{name: name in reasons for name in FLAGS})
+    prediction = Prediction(FaceTrack(detections), np.array(logits), checks, np.array([0, 1]))
+    assert prediction.word == word and prediction.flags == reasons
     report = Report(
-        fake.footage, "", 2, [verdict], fake.reference, {}, fake.settings, fake.detector
+        fake.footage, "", 2, [prediction], fake.reference, {}, fake.settings, fake.detector
     )
     text = text_of(report.html(DAY))
     top = text[: text.index("A score is not proof")]
     assert ("cannot be expected to judge" in top) == bool(reasons)
     assert ("no verdict" in top) == (word == "none")
-    assert all(REASONS[name] in top for name in reasons)
+    assert all(FLAGS[name] in top for name in reasons)
     assert not reasons or ("test clips with a score" not in top and "does not count" in top)
 
 
@@ -172,8 +171,8 @@ def test_a_small_and_a_blurred_face_are_said_at_the_top(loaded, tmp_path):
     small = odd_clips.write(tmp_path / "s.mp4", odd_clips.faces(["010"], 3, (320, 240), side=120))
     frames = (cv2.GaussianBlur(f, (0, 0), 5) for f in odd_clips.faces(["010"], 3))
     blurred = odd_clips.write(tmp_path / "b.mp4", frames)
-    assert "too_small" in explained(small).verdicts[0].doubts
-    assert "blurred" in explained(blurred).verdicts[0].doubts
+    assert "too_small" in explained(small).predictions[0].flags
+    assert "blurred" in explained(blurred).predictions[0].flags
 
 
 # What it is given
@@ -191,7 +190,7 @@ def test_beyond_six_people_the_others_have_a_verdict_and_no_maps(loaded, tmp_pat
     monkeypatch.setattr(module, "EXPLAINED", 1)
     frames = odd_clips.faces(["006", "010"], 2, (800, 400))
     report = explained(odd_clips.write(tmp_path / "two.mp4", frames), frames=2)
-    assert [v.examination is None for v in report.verdicts] == [False, True]
+    assert [v.case is None for v in report.predictions] == [False, True]
     assert "this one has a score and no heatmaps" in report.html(DAY)
 
 
@@ -226,7 +225,7 @@ def test_one_frame_has_no_chart_and_is_called_little(loaded, tmp_path):
     report = explained(odd_clips.write(tmp_path / "one.mp4", odd_clips.faces(["006"], 1)))
     html = report.html(DAY)
     assert "<svg" not in html and "The frame that decided" in html
-    assert report.verdicts[0].doubts or "little to go by" in html
+    assert report.predictions[0].flags or "little to go by" in html
 
 
 def test_an_hour_is_looked_at_in_few_frames(loaded, tmp_path):
@@ -239,7 +238,7 @@ def test_an_hour_is_looked_at_in_few_frames(loaded, tmp_path):
 def test_what_is_missing_of_a_truncated_file_is_said(loaded, tmp_path):
     path = odd_clips.write(tmp_path / "t.mp4", odd_clips.faces(["006"], 12), first=True)
     report = explained(odd_clips.cut_short(path, 0.7), frames=12)
-    assert len(report.verdicts) == 1 and "cut short" in text_of(report.html(DAY))
+    assert len(report.predictions) == 1 and "cut short" in text_of(report.html(DAY))
     assert report.looked_at == report.table.frames[0] < 12  # those that could be read
 
 
@@ -319,24 +318,26 @@ def test_it_is_small(page):
 @pytest.mark.parametrize("people", [6, 60])
 def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
     """Maps of noise, which cannot be compressed, in as many methods as there may be."""
-    (verdict,) = fake.verdicts
-    names = [entry.name for entry in default_methods()][: module.MOST_MAPS // module.EXPLAINED]
+    (prediction,) = fake.predictions
+    names = [config.name for config in default_methods()][: module.MOST_MAPS // module.EXPLAINED]
     noise = np.random.default_rng(0)
     maps = {name: noise.normal(size=(3, 128, 128)) for name in names}
-    regions = share_of_evidence(maps, verdict.examination.faces, 1)
-    full = replace(verdict.examination, maps=maps, regions=regions, agreement=agreement(maps))
-    verdicts = [replace(verdict, examination=full)] * module.EXPLAINED
-    verdicts += [replace(verdict, examination=None)] * (people - module.EXPLAINED)
+    regions = share_of_evidence(maps, prediction.case.faces, 1)
+    full = replace(prediction.case, maps=maps, regions=regions, agreement=agreement(maps))
+    predictions = [replace(prediction, examination=full)] * module.EXPLAINED
+    predictions += [replace(prediction, examination=None)] * (people - module.EXPLAINED)
     settings = {**fake.settings, "methods": names}
-    html = replace(fake, verdicts=verdicts, settings=settings).html(DAY)
+    html = replace(fake, predictions=predictions, settings=settings).html(DAY)
     assert 2_000_000 < len(html.encode()) < 5_000_000
 
 
 def test_of_few_fakes_most_alarms_are_false():
-    tests = {"fake": 100, "true_fake": 50, "real": 100, "false_fake": 1}
+    tests = {"fake": 100, "true_positives": 50, "real": 100, "false_positives": 1}
     assert wording.share_of_true_alarms(tests) == pytest.approx(0.005 / (0.005 + 0.0099))
     assert wording.share_of_true_alarms(tests, 0.5) == pytest.approx(50 / 51)
-    assert np.isnan(wording.share_of_true_alarms({**tests, "true_fake": 0, "false_fake": 0}))
+    assert np.isnan(
+        wording.share_of_true_alarms({**tests, "true_positives": 0, "false_positives": 0})
+    )
     assert np.isnan(wording.share_of_true_alarms({**tests, "real": 0}))
 
 
@@ -422,15 +423,15 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
     clips, loaded, tmp_path, monkeypatch, fake
 ):
     keep, made = tmp_path / "page.unfinished", []
-    maps = Entry.maps
+    maps = MethodConfig.maps
 
-    def dies_at_the_third(entry, *arguments):
-        made.append(entry.name)
+    def dies_at_the_third(config, *arguments):
+        made.append(config.name)
         if len(made) == 3:
             raise KeyboardInterrupt
-        return maps(entry, *arguments)
+        return maps(config, *arguments)
 
-    monkeypatch.setattr(Entry, "maps", dies_at_the_third)
+    monkeypatch.setattr(MethodConfig, "maps", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
     report = explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
@@ -520,7 +521,7 @@ def test_a_detector_of_another_size_goes_through(size, clips, monkeypatch):
     known = learn_reference(detector, replace(faces, images=images))
     monkeypatch.setattr(module, "reference_for", lambda *given: known)
     report = explained(clips / FAKES / FAKE, ["gradient", "grad_cam"], frames=2, detector=detector)
-    assert report.verdicts[0].examination.maps["gradient"].shape == (2, size, size)
+    assert report.predictions[0].case.maps["gradient"].shape == (2, size, size)
     assert "small" in text_of(report.html(DAY)) and report.reference.mean.shape == (24,)
 
 
@@ -538,5 +539,5 @@ def test_the_command_writes_page_and_video(clips, tmp_path):
     assert done.returncode == 0, done.stderr
     page = tmp_path / "022__look_around.mp4_report.html"
     assert f'"page": "{page.name}"' in done.stdout and "About" in done.stderr
-    assert "Grad-CAM" in page.read_text("utf-8") and len(open_footage(tmp_path / "out.mp4")) == 32
+    assert "Grad-CAM" in page.read_text("utf-8") and len(open_media(tmp_path / "out.mp4")) == 32
     assert {p.name for p in tmp_path.iterdir()} == {page.name, "out.mp4"}

@@ -1,9 +1,11 @@
 """The embedded clips, in DeepFakeDetection's own folders and file names (chapter 01_dataset).
 
 Short videos made from the consented portraits: real ones, and face swaps of which each has a
-real twin that shares every other draw. They stand in for a data set that is given out on request
+original that shares every other draw. They stand in for a data set that is given out on request
 only; scores on them say nothing about DeepFakeDetection or about the world.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -20,7 +22,7 @@ from xaifake.data import portraits
 from xaifake.data.dataset import split_of_fold
 from xaifake.data.dfd import FAKE_FOLDER, REAL_FOLDER, read_catalogue
 from xaifake.data.encoding import H264, VideoWriter
-from xaifake.data.footage import open_footage
+from xaifake.data.media import open_media
 from xaifake.data.rendering import FRAME_SIZE, SCENES, Scene
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
 from xaifake.data.workers import run_tasks
@@ -178,7 +180,13 @@ def estimate(plan, workers):
     )
 
 
-def make_clips(out, size="small", seed=0, workers=None, progress=True):
+def make_clips(
+    out: str | Path,
+    size: str = "small",
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Make a set of clips in DeepFakeDetection's layout, with a table beside them.
 
     A clip appears under its name only when it is whole; started again after it was stopped, the
@@ -287,7 +295,7 @@ def embedded_truth(path):
     Returns
     -------
     dict
-        ``label`` (1 fake, 0 real) and ``parent`` (the path of a fake's real parent, which lies
+        ``label`` (1 fake, 0 real) and ``original`` (the path of a fake's original, which lies
         under it pixel by pixel, or None); empty for any other file.
     """
     path = Path(path).absolute()
@@ -301,8 +309,8 @@ def embedded_truth(path):
     row = catalogue.loc[str(path)]
     if not _shows(path, row.target, row.scene, _seed_of(root)):
         return {}
-    parent = catalogue.index[catalogue.video == row.parent]
-    return {"label": int(row.label), "parent": Path(parent[0]) if len(parent) else None}
+    original = catalogue.index[catalogue.video == row.original]
+    return {"label": int(row.label), "original": Path(original[0]) if len(original) else None}
 
 
 def _seed_of(root):
@@ -319,7 +327,7 @@ def _shows(path, person, scene, seed):
         return False
     try:
         rendered = Scene(person, scene, N_FRAMES, seed)
-        shown = [frame.image for frame in open_footage(path).read([0])]
+        shown = [frame.image for frame in open_media(path).read([0])]
     except UserError:  # no such portrait, or no such file
         return False
     expected, _ = rendered.frame(0, rendered.portrait.images)

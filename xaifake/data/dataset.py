@@ -4,6 +4,8 @@ Reads what `xaifake.data.extraction` writes: ``manifest.parquet``, one row per v
 scale, and ``shards/*.parquet`` with the pictures.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # worker processes start faster without pandas
 
 from xaifake.data.faces import decode_image, decode_mask
 from xaifake.errors import UserError
+from xaifake.lazy import warn_of_former_name
 from xaifake.runs import as_folder, read_parquet
 from xaifake.scales import SCALE
 
@@ -41,6 +44,8 @@ LEAKAGE_FACES = FACES.with_name("faces_leakage")
 
 BOX = ("box_left", "box_top", "box_right", "box_bottom")
 SQUARE = ("left", "top", "side")
+# Names of columns in folders that were extracted by version 0.1.
+_FORMER = {"parent": "original", "twin": "original"}
 _KEY = ["video", "frame", "scale"]
 
 
@@ -56,9 +61,9 @@ class Faces:
         ``int64 (N,)``, 1 fake, 0 real.
     masks : numpy.ndarray
         ``bool (N, H, W)``, true where the picture is manipulated; all false for real faces.
-    twins : numpy.ndarray or None
-        ``uint8 (N, H, W, 3)``, the real parent's same frame cut by the same square; a real face is
-        its own twin. None if the folder has no twins.
+    originals : numpy.ndarray or None
+        ``uint8 (N, H, W, 3)``, the original's same frame cut by the same square; a real face is
+        its own original. None if the folder has no originals.
     table : pandas.DataFrame
         N rows of the manifest.
     scale : float
@@ -68,12 +73,18 @@ class Faces:
     images: np.ndarray
     labels: np.ndarray
     masks: np.ndarray
-    twins: np.ndarray | None
-    table: "pd.DataFrame"
+    originals: np.ndarray | None
+    table: pd.DataFrame
     scale: float
 
     def __len__(self):
         return len(self.images)
+
+    @property
+    def twins(self):
+        """The former name of `originals`."""
+        warn_of_former_name("Faces.twins", "Faces.originals")
+        return self.originals
 
     def __getitem__(self, which):
         """Return some of the faces: ``which`` is a number, a slice, indices or a boolean mask."""
@@ -83,7 +94,7 @@ class Faces:
             images=self.images[which],
             labels=self.labels[which],
             masks=self.masks[which],
-            twins=None if self.twins is None else self.twins[which],
+            originals=None if self.originals is None else self.originals[which],
             table=self.table.iloc[which].reset_index(drop=True),
         )
 
@@ -134,8 +145,7 @@ def read_manifest(folder):
             f"There are no finished faces in {folder} (no manifest.parquet): run extract_faces "
             "with out= this folder, to its end."
         )
-    table = read_parquet(path).to_pandas()
-    return table.astype(dict.fromkeys(BOX + SQUARE, "float64"))
+    return _named(read_parquet(path)).to_pandas().astype(dict.fromkeys(BOX + SQUARE, "float64"))
 
 
 def read_statuses(folder):
@@ -149,7 +159,12 @@ def read_statuses(folder):
     return read_parquet(as_folder(folder) / "videos.parquet").to_pandas()
 
 
-def load_faces(folder=None, split=None, scale=SCALE, fold=None):
+def load_faces(
+    folder: str | Path | None = None,
+    split: str | None = None,
+    scale: float = SCALE,
+    fold: int | None = None,
+) -> Faces:
     """Load the accepted faces of one scale into memory.
 
     Parameters
@@ -175,19 +190,19 @@ def load_faces(folder=None, split=None, scale=SCALE, fold=None):
     """
     folder = _folder(folder)
     table = _choose(folder, split, scale, fold)
-    pictures = _read_pictures(folder, table, ["image", "mask", "twin"])
+    pictures = _read_pictures(folder, table, ["image", "mask", "original"])
     images = np.stack([decode_image(data) for data in pictures["image"]])
     masks = np.zeros(images.shape[:3], dtype=bool)
     for i, data in enumerate(pictures["mask"]):
         if data is not None:
             masks[i] = decode_mask(data)
-    twins = None
-    if any(data is not None for data in pictures["twin"]):
-        twins = images.copy()
-        for i, data in enumerate(pictures["twin"]):
+    originals = None
+    if any(data is not None for data in pictures["original"]):
+        originals = images.copy()
+        for i, data in enumerate(pictures["original"]):
             if data is not None:
-                twins[i] = decode_image(data)
-    return Faces(images, table.label.to_numpy(np.int64), masks, twins, table, float(scale))
+                originals[i] = decode_image(data)
+    return Faces(images, table.label.to_numpy(np.int64), masks, originals, table, float(scale))
 
 
 def read_encoded(folder=None, split=None, scale=SCALE, fold=None):
@@ -210,33 +225,33 @@ def read_encoded(folder=None, split=None, scale=SCALE, fold=None):
 
 
 def read_pairs(folder=None, split=None, scale=SCALE, fold=None):
-    """Read the accepted fakes of one scale that have a twin, and the twins, as JPEG bytes.
+    """Read the accepted fakes of one scale that have an original, and the originals, as JPEG bytes.
 
     Parameters are those of `load_faces`.
 
     Returns
     -------
-    twins, fakes : list of bytes
+    originals, fakes : list of bytes
     table : pandas.DataFrame
         Rows of the manifest, one a fake.
 
     Raises
     ------
     UserError
-        As `load_faces`, and if no fake has a twin.
+        As `load_faces`, and if no fake has an original.
     """
     folder = _folder(folder)
     table = _choose(folder, split, scale, fold)
     table = table[table.label == 1]
-    pictures = _read_pictures(folder, table, ["twin", "image"])
-    paired = np.array([data is not None for data in pictures["twin"]], dtype=bool)
+    pictures = _read_pictures(folder, table, ["original", "image"])
+    paired = np.array([data is not None for data in pictures["original"]], dtype=bool)
     if not paired.any():
         raise UserError(
-            f"No fake of split {split!r} and scale {scale} in {folder} has its real twin, which "
-            "makes a pair with it: extract the faces with twins=True."
+            f"No fake of split {split!r} and scale {scale} in {folder} has its original, which "
+            "makes a pair with it: extract the faces with originals=True."
         )
-    twins, fakes = ([data[i] for i in np.flatnonzero(paired)] for data in pictures.values())
-    return twins, fakes, table[paired].reset_index(drop=True)
+    originals, fakes = ([data[i] for i in np.flatnonzero(paired)] for data in pictures.values())
+    return originals, fakes, table[paired].reset_index(drop=True)
 
 
 def average_mask(folder, split, scale):
@@ -285,19 +300,29 @@ def pack_faces(folder, out, rows):
         raise UserError(
             "pack_faces takes at least one row of the manifest, and accepted ones only."
         )
-    pictures = _read_pictures(folder, rows, ["image", "mask", "twin"])
+    pictures = _read_pictures(folder, rows, ["image", "mask", "original"])
     keys = {name: pa.array(rows[name]) for name in _KEY}
     columns = {name: pa.array(data, pa.binary()) for name, data in pictures.items()}
     (out / "shards").mkdir(parents=True, exist_ok=True)
     shard = pa.table({**keys, **columns})
     pq.write_table(shard, out / "shards" / "faces.parquet", use_dictionary=False)
-    schema = read_parquet(folder / "manifest.parquet").schema
+    schema = _named(read_parquet(folder / "manifest.parquet")).schema
     table = pa.Table.from_pandas(rows.assign(shard="faces.parquet"), schema, preserve_index=False)
     pq.write_table(table.replace_schema_metadata(), out / "manifest.parquet")
 
 
 def _folder(folder):
     return FACES if folder is None else as_folder(folder)
+
+
+def _named(manifest):
+    """Give the columns of an earlier version's manifest the names of today."""
+    return manifest.rename_columns([_FORMER.get(name, name) for name in manifest.column_names])
+
+
+def _stored(name, columns):
+    """Return the name of a column of pictures in a shard, maybe of an earlier version."""
+    return next((old for old, new in _FORMER.items() if new == name and old in columns), name)
 
 
 def _choose(folder, split, scale, fold=None):
@@ -328,11 +353,13 @@ def _read_pictures(folder, table, names):
     found = {}
     for shard, rows in table.groupby("shard", sort=False):
         with (folder / "shards" / shard).open("rb") as file:
-            for batch in pq.ParquetFile(file).iter_batches(64, columns=_KEY + names):
+            shard_file = pq.ParquetFile(file)
+            stored = [_stored(name, shard_file.schema_arrow.names) for name in names]
+            for batch in shard_file.iter_batches(64, columns=_KEY + stored):
                 asked = [pc.is_in(batch[key], pa.array(rows[key].unique(), batch[key].type))
                          for key in ("frame", "scale")]  # fmt: skip
                 batch = batch.filter(pc.and_(*asked))
-                columns = [batch[name].to_pylist() for name in _KEY + names]
+                columns = [batch[name].to_pylist() for name in _KEY + stored]
                 found |= {key[: len(_KEY)]: key[len(_KEY) :] for key in zip(*columns, strict=True)}
     keys = zip(*(table[name].tolist() for name in _KEY), strict=True)
     pictures = [found[key] for key in keys]

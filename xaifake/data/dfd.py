@@ -10,6 +10,8 @@ the scene in them, and has no official split::
 The embedded clips lie in the same layout, so the same code reads both.
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 
@@ -45,7 +47,7 @@ _EXPECTED = {
 _DRAWS = 1000  # random splits that split_by_person chooses from
 
 
-def read_catalogue(folder):
+def read_catalogue(folder: str | Path) -> pd.DataFrame:
     """List the videos of DFD, or of clips in DFD's layout.
 
     Parameters
@@ -59,7 +61,7 @@ def read_catalogue(folder):
     pandas.DataFrame
         One row per video, sorted by ``video`` (the file's stem, a unique name): ``label`` (1 fake,
         0 real), ``target`` (the person seen), ``source`` (whose face was put in; None for real),
-        ``scene``, ``path``, ``mask_path`` (None where there is no mask), ``parent`` (name of the
+        ``scene``, ``path``, ``mask_path`` (None where there is no mask), ``original`` (name of the
         real video behind a fake, None if it is not there). The columns of a table ``clips.csv`` in
         the folder are joined by ``video``. `skipped_files` tells what was passed over.
 
@@ -75,14 +77,14 @@ def read_catalogue(folder):
     if not rows:
         raise UserError(f"No video under {root} has a name of DFD's form: {_EXPECTED['real']}.")
     catalogue = pd.DataFrame(rows).sort_values("video", ignore_index=True)
-    catalogue["parent"] = _parents(catalogue)
-    for name in ("source", "mask_path", "parent"):  # None for nothing, whatever pandas prefers
+    catalogue["original"] = _originals(catalogue)
+    for name in ("source", "mask_path", "original"):  # None for nothing, whatever pandas prefers
         column = catalogue[name].astype(object)
         catalogue[name] = column.where(column.notna(), None)
     return _join_table(catalogue, root / "clips.csv")
 
 
-def skipped_files(folder):
+def skipped_files(folder: str | Path) -> dict[str, str]:
     """Tell what `read_catalogue` passes over in a folder.
 
     Returns
@@ -148,8 +150,8 @@ def _row(path, kind, root):
     }
 
 
-def _parents(catalogue):
-    """Return the stem of each fake's real parent where that video is in the catalogue."""
+def _originals(catalogue):
+    """Return the stem of each fake's original where that video is in the catalogue."""
     real = set(catalogue.video[catalogue.label == 0])
     names = catalogue.target + "__" + catalogue.scene
     known = names.isin(real) & (catalogue.label == 1)
@@ -167,7 +169,7 @@ def _join_table(catalogue, path):
     return catalogue.merge(table[new], on="video", how="left")
 
 
-def compare_with_dfd(catalogue):
+def compare_with_dfd(catalogue: pd.DataFrame) -> pd.DataFrame:
     """Compare the number of videos found with the full DFD.
 
     Returns
@@ -181,7 +183,7 @@ def compare_with_dfd(catalogue):
     return table.rename_axis("class")
 
 
-def split_by_person(catalogue, seed):
+def split_by_person(catalogue: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Split videos 4 : 1 : 1 so that no person is in two splits, as target or as source.
 
     People are drawn into the splits; a fake whose target and source come to lie in different
@@ -218,7 +220,7 @@ def split_by_person(catalogue, seed):
     return split
 
 
-def split_by_video(catalogue, seed):
+def split_by_video(catalogue: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Split the videos of each class 4 : 1 : 1 whoever is in them; the same person may be in all.
 
     Only for measuring what such a split leaks; returns the catalogue with a column ``split``.
@@ -239,7 +241,9 @@ def _four_one_one(n):
     return np.repeat([0, 1, 2], [n - 2 * small, small, small]) if n > 2 else np.arange(n)
 
 
-def frames_per_video(catalogue, frames_per_fake, longest=None):
+def frames_per_video(
+    catalogue: pd.DataFrame, frames_per_fake: int, longest: int | None = None
+) -> dict[str, int]:
     """Choose how many frames to take from a real video so that both classes come out even.
 
     Parameters
@@ -269,7 +273,9 @@ def frames_per_video(catalogue, frames_per_fake, longest=None):
     return {"real": min(per_real, longest or per_real), "fake": frames_per_fake}
 
 
-def sampling_rates(catalogue, frames_per_fake, longest=None):
+def sampling_rates(
+    catalogue: pd.DataFrame, frames_per_fake: int, longest: int | None = None
+) -> pd.DataFrame:
     """Tell what `frames_per_video` gives in each split, beside the paper's Table I.
 
     The paper takes about 267 frames of a real video and 39 of a fake one. Parameters are those of

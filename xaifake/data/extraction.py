@@ -5,11 +5,16 @@ run that was killed goes on where it stopped and ends with the same bytes. The m
 together from the shards at the end.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from itertools import tee
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -29,13 +34,17 @@ from xaifake.data.faces import (
 )
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
+from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
 from xaifake.runs import RunFolder, as_folder, read_parquet, write_whole
 from xaifake.scales import SCALES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FRAMES_PER_VIDEO = {"real": 32, "fake": 12}
 _LONGEST_UNSEARCHED = 2.0  # seconds of a video between two frames that are searched whole
-_FROM_CATALOGUE = ("label", "target", "source", "scene", "split", "kind", "region", "parent")
+_FROM_CATALOGUE = ("label", "target", "source", "scene", "split", "kind", "region", "original")
 _MEASURED = pa.schema(
     [("video", pa.string()), ("frame", pa.int32()), ("scale", pa.float64())]
     + [("accepted", pa.bool_()), ("reason", pa.string())]
@@ -44,11 +53,21 @@ _MEASURED = pa.schema(
     + [(name, pa.int32()) for name in SQUARE]
     + [("padded", pa.bool_()), ("mask_share", pa.float32())]
 )
-_PICTURES = [(name, pa.binary()) for name in ("image", "mask", "twin")]
+_PICTURES = [(name, pa.binary()) for name in ("image", "mask", "original")]
 _SHARD = pa.schema(list(_MEASURED) + _PICTURES)
 _MANIFEST_ORDER = (
     *("video", "frame", "scale", "label", "target", "source", "scene", "split", "kind", "region"),
-    *("parent", "accepted", "reason", *BOX, "landmarks", *SQUARE, "padded", "mask_share", "shard"),
+    *(
+        "original",
+        "accepted",
+        "reason",
+        *BOX,
+        "landmarks",
+        *SQUARE,
+        "padded",
+        "mask_share",
+        "shard",
+    ),
 )
 _ZEROS = bytes(8)  # never in an intact packet of H.264 or HEVC, which escape runs of zeros
 
@@ -57,19 +76,20 @@ class Unreadable(Exception):
     """A video that cannot be used; its text is the reason that is recorded."""
 
 
+@renamed_arguments(twins="originals")
 def extract_faces(
-    catalogue,
-    out,
-    scales=SCALES,
-    frames_per_video=FRAMES_PER_VIDEO,
-    twins=False,
-    size=128,
-    smallest=120,
-    full_search=False,
-    workers=None,
-    scheduler=None,
-    progress=True,
-):
+    catalogue: pd.DataFrame,
+    out: str | Path,
+    scales: Sequence[float] = SCALES,
+    frames_per_video: dict = FRAMES_PER_VIDEO,
+    originals: bool = False,
+    size: int = 128,
+    smallest: int = 120,
+    full_search: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Cut the faces out of all videos of a catalogue.
 
     From each video evenly spaced frames are taken and the face is looked for once in each; every
@@ -92,8 +112,8 @@ def extract_faces(
     frames_per_video : dict
         Frames to take from a ``"real"`` and from a ``"fake"`` video; 32 and 12 if not given, which
         uses all of an embedded real clip.
-    twins : bool
-        Also cut, by the fake's square, the same frame of its real parent. Only for clips whose
+    originals : bool
+        Also cut, by the fake's square, the same frame of its original. Only for clips whose
         parent moves as the fake does, which holds for the embedded clips.
     size : int
         Side of the crops, in pixels.
@@ -125,11 +145,11 @@ def extract_faces(
         or the scheduler is not to be had.
     """
     _check_catalogue(catalogue)
-    settings = _checked_settings(scales, frames_per_video, twins, size, smallest, full_search)
-    out = RunFolder(out, settings).claim().path  # other machines may do so too
-    (out / "shards").mkdir(exist_ok=True)
+    settings = _checked_settings(scales, frames_per_video, originals, size, smallest, full_search)
+    folder = RunFolder(out, settings).claim().path  # other machines may do so too
+    (folder / "shards").mkdir(exist_ok=True)
     rows = _records(catalogue)
-    jobs = _jobs(rows, out, settings)
+    jobs = _jobs(rows, folder, settings)
     status = {job["video"]: "ok" for job in jobs if _is_done(job)}
     waiting = [job for job in jobs if job["video"] not in status]
     bar = progress_bar(show=progress, total=len(jobs), initial=len(status), unit="video")
@@ -140,8 +160,8 @@ def extract_faces(
         for video, result in results:
             status[video] = result
             bar.update()
-    _write_tables(rows, status, out)
-    manifest = read_manifest(out)
+    _write_tables(rows, status, folder)
+    manifest = read_manifest(folder)
     if progress:
         print(_summary(manifest, status))
     return manifest
@@ -161,7 +181,7 @@ def _check_catalogue(catalogue):
         raise UserError("The catalogue must hold at least one video, and each video only once.")
 
 
-def _checked_settings(scales, frames_per_video, twins, size, smallest, full_search):
+def _checked_settings(scales, frames_per_video, originals, size, smallest, full_search):
     if set(frames_per_video) != {"real", "fake"} or min(frames_per_video.values()) < 1:
         raise UserError(
             f"frames_per_video is {frames_per_video}; expected a number of frames, at least 1, "
@@ -173,7 +193,7 @@ def _checked_settings(scales, frames_per_video, twins, size, smallest, full_sear
     return {
         "scales": scales,
         "frames_per_video": {kind: int(frames_per_video[kind]) for kind in ("real", "fake")},
-        "twins": bool(twins),
+        "originals": bool(originals),
         "size": int(size),
         "smallest": int(smallest),
         "full_search": bool(full_search),
@@ -195,15 +215,15 @@ def _jobs(rows, out, settings):
         job["shard"] = str(out.absolute() / "shards" / f"{row['video']}.parquet")
         if row["label"]:
             job["mask"] = row["mask_path"] and os.path.abspath(row["mask_path"])
-            if settings["twins"]:
-                job["twin"] = paths.get(row["parent"])
+            if settings["originals"]:
+                job["original"] = paths.get(row["original"])
         jobs.append(job)
     return jobs
 
 
 def _source_bytes(job):
     """Return the sizes of a task's files: a shard cut from other files is not taken for done."""
-    files = [job[name] for name in ("path", "mask", "twin") if job.get(name)]
+    files = [job[name] for name in ("path", "mask", "original") if job.get(name)]
     sizes = [os.path.getsize(file) if os.path.isfile(file) else -1 for file in files]
     return json.dumps(sizes).encode()
 
@@ -247,7 +267,7 @@ def _video_rows(job, settings, finder):
     found = finder.follow(ahead, 1 if settings["full_search"] else _search_every(wanted, seconds))
     beside = {
         name: _named(name, read_frames(job[name], wanted, gray=name == "mask"))
-        for name in ("mask", "twin")
+        for name in ("mask", "original")
         if name in job
     }
     rows = []
@@ -308,8 +328,8 @@ def _cut(frame, extra, square, size):
     if "mask" in extra:
         mask = cut_mask(extra["mask"] >= 128, square, size)
         cut |= {"mask": encode_mask(mask), "mask_share": float(mask.mean())}
-    if "twin" in extra:
-        cut["twin"] = encode_jpeg(cut_square(extra["twin"], square, size)[0])
+    if "original" in extra:
+        cut["original"] = encode_jpeg(cut_square(extra["original"], square, size)[0])
     return cut
 
 

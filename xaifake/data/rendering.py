@@ -1,7 +1,7 @@
 """Frames of a talking head from two photographs: motion, light, lens, noise, H.264.
 
 Real clips and fakes go through this same code with the same draws (chapter 01_dataset): a fake
-and its real twin differ only in the two photographs that they start from.
+and its original differ only in the two photographs that they start from.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SCENES = {
 
 @dataclass(frozen=True)
 class _Camera:
-    """What the picture goes through after the scene: the same for a fake and its twin.
+    """What the picture goes through after the scene: the same for a fake and its original.
 
     A reduction to a share of the side (1 is none), a Gaussian blur (its standard deviation in
     pixels), an unsharp mask (its strength), noise of brightness per pixel and of colour (standard
@@ -69,7 +69,7 @@ def _drift(rng, n_frames, amplitude):
 
 
 class Scene:
-    """Everything that a fake shares with its real twin: motion, light, camera and noise.
+    """Everything that a fake shares with its original: motion, light, camera and noise.
 
     Parameters
     ----------

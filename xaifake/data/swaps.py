@@ -2,7 +2,7 @@
 
 A swap is made once on the target's two photographs; the clip is then rendered from them by the
 same code that renders the real clip (``xaifake.data.rendering``), so that nothing but the
-swapped face tells a fake from its real twin.
+swapped face tells a fake from its original.
 """
 
 from dataclasses import dataclass

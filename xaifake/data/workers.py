@@ -1,8 +1,8 @@
 """One task per video, on the cores of this machine or on a Dask cluster (02_face_extraction).
 
-joblib has both, but not what is promised here. With its 1.6.0 the processes outlive a parent that
-is killed, an interrupt may print a second traceback, and on Dask a run waits for ever for a task
-that kills its workers, where here it is told and the others go on.
+joblib has both, but not what is promised here. With its 1.6.0 the processes outlive an original
+that is killed, an interrupt may print a second traceback, and on Dask a run waits for ever for a
+task that kills its workers, where here it is told and the others go on.
 """
 
 import multiprocessing
@@ -72,12 +72,12 @@ def _run_in_pool(task, jobs, settings, workers):
 
 
 def _start_process(stop):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which sets `stop`
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the original's, which sets `stop`
+    threading.Thread(target=_end_with_original, daemon=True).start()
     _pool["stop"] = stop
 
 
-def _end_with_parent():
+def _end_with_original():
     multiprocessing.parent_process().join()
     os._exit(1)
 

@@ -4,29 +4,12 @@ from xaifake.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    {
-        "detector": ["Detector"],
-        "evaluation": [
-            "Evaluation",
-            "TwinTest",
-            "evaluate",
-            "evaluate_logits",
-            "false_positives_when_blurred",
-            "found_fakes",
-            "recall_by",
-            "reliability_table",
-            "sample_found_fakes",
-            "twin_test",
-        ],
-        "forward": ["clear_cache"],
-        "training": ["train"],
-        "xception": [
-            "build_xception",
-            "detector_card",
-            "load_weights",
-            "preprocess",
-            "save_weights",
-        ],
+    renamed={
+        "TwinTest": "PairedTest",
+        "found_fakes": "top_true_positives",
+        "load_detector": "Detector.pretrained",
+        "predict_logits": "Detector.logits",
+        "sample_found_fakes": "sample_true_positives",
+        "twin_test": "paired_test",
     },
-    renamed={"load_detector": "Detector.pretrained", "predict_logits": "Detector.logits"},
 )

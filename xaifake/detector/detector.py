@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from xaifake.detector.graph import flatten, node_behind, without_head
 from xaifake.detector.inputs import RANGE, as_floats, check_shape
 from xaifake.detector.xception import build_xception, load_weights, shipped_file
 from xaifake.errors import UserError
+from xaifake.lazy import Function
 from xaifake.progress import progress_bar
 from xaifake.scales import SCALE, SCALES
 
@@ -166,6 +167,14 @@ class Detector:
         """Pixels of the squares that are cut for it; 128 where any size will do."""
         return self.input_shape[0] or 128
 
+    @property
+    def known_scale(self) -> float:
+        """`scale`, for whatever cuts or reads faces by it; a `UserError` where it is not known."""
+        if self.scale is None:
+            told = "The detector's scale is not known: give Detector.from_keras(..., scale=)."
+            raise UserError(told)
+        return self.scale
+
     def logits(
         self,
         images: np.ndarray,
@@ -258,7 +267,8 @@ class Detector:
                 f"The detector answers {(~np.isfinite(logits)).sum()} of {len(logits)} known faces "
                 "with NaN or infinity: look after its weights."
             )
-        area, other_range, its_area = _auc(faces.labels, logits), *self._best_range(faces, images)
+        area = _auc(faces.labels, logits)
+        other_range, its_area = self._best_range(faces, images)
         sides = [name for name, side in (("fake", logits > 0), ("real", logits <= 0)) if side.all()]
         if area >= 0.5 and not sides:
             if its_area > area + _CLEARLY:
@@ -312,14 +322,14 @@ def as_detector(detector) -> Detector:
     )
 
 
-def takes_detector(function):
+def takes_detector(function: Function) -> Function:
     """Let a function refuse whatever is no detector in its first argument, with `as_detector`."""
 
     @wraps(function)
     def checked(detector, *arguments, **options):
         return function(as_detector(detector), *arguments, **options)
 
-    return checked
+    return cast(Function, checked)
 
 
 def _read(path):

@@ -107,7 +107,7 @@ class Devices:
             multihost_utils.sync_global_devices("xaifake")
 
     @contextmanager
-    def first_host_first(self):
+    def main_process_first(self):
         """Let the other hosts do something only after the first one has done it."""
         if self.host:
             self.wait()

@@ -4,7 +4,11 @@ Frames of a clip and clips of a person resemble each other, so all intervals com
 whole people anew.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +17,10 @@ from scipy.special import expit
 from xaifake.detector.detector import takes_detector
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
+
+if TYPE_CHECKING:
+    from xaifake.data.dataset import Faces
+    from xaifake.detector.detector import Detector
 
 SCORES = ("accuracy", "accuracy_always_fake", "auc", "equal_error_rate", "brier", "ece")
 # Columns of the manifest that differ from frame to frame of a video.
@@ -31,13 +39,14 @@ class Evaluation:
     frames : pandas.DataFrame
         The faces' table with `logit` and `probability` (of fake).
     videos : pandas.DataFrame
-        One row a video: what is the same in all its frames, `frames` (their number) and
+        One row per video: what is the same in all its frames, `frames` (their number) and
         `probability`, the mean over its frames.
     scores : pandas.DataFrame
         Columns level ("frame" or "video"), score (one of `SCORES`), value, low, high: the value
         and its 95 % interval over people.
     confusion : pandas.DataFrame
-        One row a level: n, people, true_real, false_fake, false_real, true_fake.
+        One row per level: n, people, true_negatives, false_positives, false_negatives,
+        true_positives.
     """
 
     frames: pd.DataFrame
@@ -47,7 +56,9 @@ class Evaluation:
 
 
 @takes_detector
-def evaluate(detector, faces, seed=0, resamples=1000, progress=False):
+def evaluate(
+    detector: Detector, faces: Faces, seed: int = 0, resamples: int = 1000, progress: bool = False
+) -> Evaluation:
     """Score a detector per frame and per video.
 
     Fake is what has a probability above 0.5; a video's probability is the mean over its frames.
@@ -74,7 +85,9 @@ def evaluate(detector, faces, seed=0, resamples=1000, progress=False):
     return evaluate_logits(faces.table, logits, seed, resamples)
 
 
-def evaluate_logits(table, logits, seed=0, resamples=1000):
+def evaluate_logits(
+    table: pd.DataFrame, logits: np.ndarray, seed: int = 0, resamples: int = 1000
+) -> Evaluation:
     """Score a detector from its answers; see `evaluate`.
 
     Parameters
@@ -125,10 +138,10 @@ def _confusion(level, rows):
         "level": level,
         "n": len(rows),
         "people": rows.target.nunique(),
-        "true_real": int((~said & ~label).sum()),
-        "false_fake": int((said & ~label).sum()),
-        "false_real": int((~said & label).sum()),
-        "true_fake": int((said & label).sum()),
+        "true_negatives": int((~said & ~label).sum()),
+        "false_positives": int((said & ~label).sum()),
+        "false_negatives": int((~said & label).sum()),
+        "true_positives": int((said & label).sum()),
     }
 
 
@@ -176,15 +189,14 @@ def _roc_scores(labels, probabilities, weights):
     # Ties count as one step of the curve. (scikit-learn's roc_curve gives the same, but checks
     # its input at a cost that the thousands of calls of a bootstrap feel.)
     values, step = np.unique(-probabilities, return_inverse=True)
-    false_fake, true_fake = (
+    false_alarms, hits = (
         np.append(0, np.cumsum(np.bincount(step, weights * (labels == label), len(values))))
         for label in (0, 1)
     )
-    false_fake, true_fake = false_fake / false_fake[-1], true_fake / true_fake[-1]
+    false_alarms, hits = false_alarms / false_alarms[-1], hits / hits[-1]
     # Grows from -1 to 1 along the curve; it is 0 where the two errors are equal.
-    difference = false_fake - (1 - true_fake)
-    area = np.trapezoid(true_fake, false_fake)
-    return area, np.interp(0, difference, false_fake)
+    difference = false_alarms - (1 - hits)
+    return np.trapezoid(hits, false_alarms), np.interp(0, difference, false_alarms)
 
 
 def _reliability(labels, probabilities, weights, bins=10):
@@ -198,7 +210,9 @@ def _reliability(labels, probabilities, weights, bins=10):
     return mean, share, share - mean, counted, np.flatnonzero(kept)
 
 
-def reliability_table(labels, probabilities, bins=10):
+def reliability_table(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = 10
+) -> pd.DataFrame:
     """Compare what the detector says with how often it is so.
 
     Parameters
@@ -213,7 +227,7 @@ def reliability_table(labels, probabilities, bins=10):
     Returns
     -------
     pandas.DataFrame
-        One row a bin that is not empty: low, high, n, mean_probability, share_fake.
+        One row per bin that is not empty: low, high, n, mean_probability, share_fake.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     mean, share, _, counted, place = _reliability(labels, probabilities, np.ones(len(labels)), bins)
@@ -228,7 +242,9 @@ def reliability_table(labels, probabilities, bins=10):
     )
 
 
-def recall_by(evaluation, column, edges=None):
+def recall_by(
+    evaluation: Evaluation, column: str, edges: list[float] | None = None
+) -> pd.DataFrame:
     """Tell which fakes are found.
 
     Parameters
@@ -275,7 +291,9 @@ def recall_by(evaluation, column, edges=None):
 
 
 @takes_detector
-def found_fakes(detector, faces, count=4, region=None):
+def top_true_positives(
+    detector: Detector, faces: Faces, count: int = 4, region: str | None = None
+) -> Faces:
     """Choose fakes that a detector finds, each of another person, to explain them.
 
     Parameters
@@ -315,7 +333,9 @@ def found_fakes(detector, faces, count=4, region=None):
 
 
 @takes_detector
-def sample_found_fakes(detector, faces, count=50, seed=0):
+def sample_true_positives(
+    detector: Detector, faces: Faces, count: int = 50, seed: int = 0
+) -> Faces:
     """Draw fakes that a detector finds: half of them whole faces, half single regions.
 
     Parameters
@@ -359,7 +379,9 @@ def _regions(table):
 
 
 @takes_detector
-def false_positives_when_blurred(detector, faces, pixels=(128, 102, 77, 58)):
+def false_positives_when_blurred(
+    detector: Detector, faces: Faces, pixels: Sequence[int] = (128, 102, 77, 58)
+) -> pd.DataFrame:
     """Tell how often real faces are called fake when the whole picture is made coarser.
 
     A detector that goes by blur alone, and not by a difference within the picture, fails here.
@@ -375,7 +397,7 @@ def false_positives_when_blurred(detector, faces, pixels=(128, 102, 77, 58)):
     Returns
     -------
     pandas.DataFrame
-        One row a side: pixels, n, false_fake (share called fake), mean_logit.
+        One row per side: pixels, n, false_positive_rate (share called fake), mean_logit.
 
     Raises
     ------
@@ -392,7 +414,7 @@ def false_positives_when_blurred(detector, faces, pixels=(128, 102, 77, 58)):
             {
                 "pixels": side,
                 "n": len(images),
-                "false_fake": np.mean(logits > 0),
+                "false_positive_rate": np.mean(logits > 0),
                 "mean_logit": np.mean(logits),
             }
         )
@@ -407,18 +429,19 @@ def _coarser(image, side):
 
 
 @dataclass
-class TwinTest:
+class PairedTest:
     """What the detector says when the swap is undone in part.
 
     Attributes
     ----------
     pairs : pandas.DataFrame
-        One row a fake: video, frame, target, kind, region, and the logits `fake`, `twin`, `inside`
-        (the twin's pixels put back inside the mask) and `elsewhere` (as many put back outside).
+        One row per fake: video, frame, target, kind, region, and the logits `fake`, `original`,
+        `inside` (the original's pixels put back inside the mask) and `control` (as many put back
+        outside).
     scores : pandas.DataFrame
-        Columns score, value, low, high with the rows fake_above_twin (share of the fakes whose
-        logit is above their twin's), gap_gone_inside and gap_gone_elsewhere (sum of the logits
-        lost over the sum of the gaps between fake and twin); 95 % intervals over people.
+        Columns score, value, low, high with the rows fake_above_original (share of the fakes whose
+        logit is above their original's), gap_closed_inside and gap_closed_control (sum of the
+        logits lost over the sum of the gaps between fake and original); 95 % intervals over people.
     """
 
     pairs: pd.DataFrame
@@ -426,10 +449,12 @@ class TwinTest:
 
 
 @takes_detector
-def twin_test(detector, faces, seed=0, resamples=1000):
+def paired_test(
+    detector: Detector, faces: Faces, seed: int = 0, resamples: int = 1000
+) -> PairedTest:
     """Test whether the evidence for 'fake' lies where the picture was manipulated.
 
-    A fake's twin is the same frame of its real parent. Put back inside the mask its pixels should
+    A fake's original is the same frame of its original. Put back inside the mask its pixels should
     take away the whole gap between the two logits; put back elsewhere, nothing. 'Elsewhere' is the
     patch of pixels nearest to a random place outside the mask, with as many pixels as the mask
     has, or all that are outside if there are fewer.
@@ -438,7 +463,7 @@ def twin_test(detector, faces, seed=0, resamples=1000):
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Faces with twins; the fakes that have one are used.
+        Faces with originals; the fakes that have one are used.
     seed : int
         Seed of the places and of the bootstrap.
     resamples : int
@@ -446,55 +471,55 @@ def twin_test(detector, faces, seed=0, resamples=1000):
 
     Returns
     -------
-    TwinTest
+    PairedTest
 
     Raises
     ------
     UserError
-        If no fake has a twin.
+        If no fake has an original.
     """
-    faces = _fakes_with_twin(faces)
+    fakes = _fakes_with_original(faces)
     rng = np.random.default_rng(seed)
-    others = np.stack([elsewhere(mask, rng) for mask in faces.masks])
+    others = np.stack([control_region(mask, rng) for mask in fakes.masks])
     pictures = {
-        "fake": faces.images,
-        "twin": faces.twins,
-        "inside": np.where(faces.masks[..., None], faces.twins, faces.images),
-        "elsewhere": np.where(others[..., None], faces.twins, faces.images),
+        "fake": fakes.images,
+        "original": fakes.originals,
+        "inside": np.where(fakes.masks[..., None], fakes.originals, fakes.images),
+        "control": np.where(others[..., None], fakes.originals, fakes.images),
     }
-    predict = detector.predictor(len(pictures) * len(faces))
+    predict = detector.predictor(len(pictures) * len(fakes))
     logits = {name: predict(images) for name, images in pictures.items()}
     described = ["video", "frame", "target", "kind", "region"]
-    pairs = faces.table[[name for name in described if name in faces.table]].assign(**logits)
-    gap, above = pairs.fake - pairs.twin, pairs.fake > pairs.twin
+    pairs = fakes.table[[name for name in described if name in fakes.table]].assign(**logits)
+    gap, above = pairs.fake - pairs.original, pairs.fake > pairs.original
 
     def measure(weights):
         whole = np.sum(weights * gap)
-        lost = [np.sum(weights * (pairs.fake - pairs[name])) for name in ("inside", "elsewhere")]
+        lost = [np.sum(weights * (pairs.fake - pairs[name])) for name in ("inside", "control")]
         shares = [part / whole if whole else np.nan for part in lost]
         return [np.average(above, weights=weights), *shares]
 
     low, high = interval_over_people(measure, pairs.target, seed, resamples)
-    names = ["fake_above_twin", "gap_gone_inside", "gap_gone_elsewhere"]
+    names = ["fake_above_original", "gap_closed_inside", "gap_closed_control"]
     values = measure(np.ones(len(pairs)))
     scores = pd.DataFrame({"score": names, "value": values, "low": low, "high": high})
-    return TwinTest(pairs, scores)
+    return PairedTest(pairs, scores)
 
 
-def _fakes_with_twin(faces):
-    if faces.twins is not None:
-        # A fake without a twin stands as its own.
-        differs = (faces.images != faces.twins).any(axis=(1, 2, 3))
+def _fakes_with_original(faces):
+    if faces.originals is not None:
+        # A fake without an original stands as its own.
+        differs = (faces.images != faces.originals).any(axis=(1, 2, 3))
         kept = (faces.labels == 1) & differs
         if kept.any():
             return faces[kept]
     raise UserError(
-        "None of these faces is a fake with a twin: extract them with twins=True from clips whose "
-        "real parents are there."
+        "None of these faces is a fake with an original: extract them with originals=True from "
+        "clips whose originals are there."
     )
 
 
-def elsewhere(mask, rng):
+def control_region(mask, rng):
     """Choose a patch outside a mask, as large as the mask if there is room.
 
     Parameters

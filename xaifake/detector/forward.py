@@ -7,6 +7,8 @@ answers depends on the call alone and not on what was asked before, so that the 
 same bytes each time.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import sys
@@ -29,7 +31,7 @@ VARIABLE = "XAIFAKE_ENGINE"
 INSTALL = 'python -m pip install "openvino>=2025.4"'
 BATCH = 32
 # From so many pictures on a conversion pays: it takes as long as some 500 pictures save.
-ENOUGH = 512
+MIN_FOR_OPENVINO = 512
 # By how much a converted network's logits may differ from Keras' own, as a share of the largest or
 # of 1; Xception's differ by 1e-5.
 TOLERANCE = 1e-4
@@ -80,8 +82,8 @@ def forward(model, count, batch_size=BATCH, engine=None, precision="float32", sh
     model : keras.Model
         The function holds its weights as they are now: ask anew when they have changed.
     count : int
-        How many pictures will be given in all. From `ENOUGH` on OpenVINO answers, where it is
-        installed, Keras runs on TensorFlow, and TensorFlow has no GPU.
+        How many pictures will be given in all. From `MIN_FOR_OPENVINO` on OpenVINO answers, where
+        it is installed, Keras runs on TensorFlow, and TensorFlow has no GPU.
     batch_size : int
         The largest batch.
     engine : str, optional
@@ -112,7 +114,7 @@ def forward(model, count, batch_size=BATCH, engine=None, precision="float32", sh
     return Forward(_keras(model), "keras")
 
 
-def clear_cache():
+def clear_cache() -> None:
     """Forget what is kept of networks: compiled, folded and converted forms, some gigabytes."""
     _converted.clear()
     forget()
@@ -136,7 +138,7 @@ def _choose(count, engine, precision):
     if precision != "float32" and engine == "keras":
         raise UserError(f"Keras answers in float32: {precision} needs the engine openvino.")
     if engine is None and precision == "float32":
-        return "openvino" if count >= ENOUGH and _is_faster() else "keras"
+        return "openvino" if count >= MIN_FOR_OPENVINO and _is_faster() else "keras"
     if engine != "keras":
         _check_openvino(precision)
         return "openvino"

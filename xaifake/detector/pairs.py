@@ -3,7 +3,7 @@
 The two show the same person in the same scene and go through the same chain of degradations, so
 that neither person nor scene nor compression tells which is which. Half of the pairs, or another
 share, are self-blended portraits, which are made while they are asked for; the others are fakes of
-videos with the same frame of their real parent.
+videos with the same frame of their original.
 """
 
 import math
@@ -29,7 +29,7 @@ class PairedFaces:
 
     Parameters
     ----------
-    twins, fakes : list of bytes
+    originals, fakes : list of bytes
         N JPEG files each of 128 x 128 pictures: real faces and the fakes made of them.
     clips : array, (N,)
         The video of each fake.
@@ -46,8 +46,10 @@ class PairedFaces:
     paired = True
     shape = (SIZE, SIZE, 3)
 
-    def __init__(self, twins, fakes, clips, scale, portrait_share=0.5, kinds=KINDS, portraits=()):
-        self.twins, self.fakes, self.clips = twins, fakes, np.asarray(clips)
+    def __init__(
+        self, originals, fakes, clips, scale, portrait_share=0.5, kinds=KINDS, portraits=()
+    ):
+        self.originals, self.fakes, self.clips = originals, fakes, np.asarray(clips)
         self.portraits, self.scale = portraits, scale
         self.portrait_share, self.kinds = portrait_share, tuple(kinds)
         self.easy = 0.0
@@ -70,7 +72,7 @@ class PairedFaces:
     @property
     def encoded(self):
         """All pictures of the videos."""
-        return [*self.twins, *self.fakes]
+        return [*self.originals, *self.fakes]
 
     def counts(self):
         """Return how many pairs, clips and portraits there are."""
@@ -132,7 +134,7 @@ class PairedFaces:
         return self.easy + (1 - self.easy) * self.portrait_share
 
     def _of_videos(self, pair):
-        return [decode_image(ones[pair]) for ones in (self.twins, self.fakes)]
+        return [decode_image(ones[pair]) for ones in (self.originals, self.fakes)]
 
     def _of_portraits(self, number, angle, easy, rng):
         picture = decode_image(self.portraits.encoded[number])

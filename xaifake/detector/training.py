@@ -1,10 +1,13 @@
 """Training Xception from scratch, resumable after a kill, on any Keras backend (03_training)."""
 
+from __future__ import annotations
+
 import json
 import platform
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -38,6 +41,7 @@ from xaifake.detector.xception import (
     write_tensors,
 )
 from xaifake.errors import UserError
+from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
 from xaifake.runs import RunFolder, digest, write_text
 from xaifake.scales import SCALE
@@ -53,24 +57,25 @@ PORTRAITS = "portraits.parquet"
 EASY = 0.6  # share of the epochs in which some pairs are easy, all of them in the first
 
 
+@renamed_arguments(faces="faces_dir")
 def train(
-    faces,
-    out,
-    scale=SCALE,
-    epochs=20,
-    images_per_epoch=2000,
-    patch_epochs=0,
-    validation_images=400,
-    batch_size=32,
-    learning_rate=1e-3,
-    precision="float32",
-    seed=0,
-    progress=True,
-    portraits=(),
-    portrait_share=0.5,
-    kinds=KINDS,
-    fold=None,
-):
+    faces_dir: str | Path,
+    out: str | Path,
+    scale: float = SCALE,
+    epochs: int = 20,
+    images_per_epoch: int = 2000,
+    patch_epochs: int = 0,
+    validation_images: int = 400,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    precision: str = "float32",
+    seed: int = 0,
+    progress: bool = True,
+    portraits: Sequence[str | Path] = (),
+    portrait_share: float = 0.5,
+    kinds: Sequence[str] = KINDS,
+    fold: int | None = None,
+) -> pd.DataFrame:
     """Train Xception from scratch on extracted faces; started again it goes on where it was.
 
     Adam on the binary cross-entropy of the logit, the learning rate rising for 30 steps and then
@@ -80,14 +85,14 @@ def train(
     statistics are measured anew (see `recalibrate`) and kept if the validation loss gets better.
 
     With `portraits` every batch consists of pairs, a real face and its own fake: self-blended
-    portraits (see `xaifake.data.blending`) and fakes of the extracted faces with their twins. All
-    go through one chain of degradations (`xaifake.data.degradations`), in validation too. The first
-    epoch has only pairs that are easy to tell apart (`xaifake.detector.pairs`), and fewer and fewer
-    of them follow. A tenth of the portraits is kept for validation.
+    portraits (see `xaifake.data.blending`) and fakes of the extracted faces with their originals.
+    All go through one chain of degradations (`xaifake.data.degradations`), in validation too. The
+    first epoch has only pairs that are easy to tell apart (`xaifake.detector.pairs`), and fewer and
+    fewer of them follow. A tenth of the portraits is kept for validation.
 
     Parameters
     ----------
-    faces : str or path
+    faces_dir : str or path
         Folder written by `xaifake.data.extraction.extract_faces`, with faces of the splits
         "train" and "validation".
     out : str or path
@@ -164,12 +169,12 @@ def train(
     devices = Devices()
     devices.check_batch(batch_size)
     read = _read_pairs if listed else _read
-    training, validation = (read(faces, split, settings) for split in ("train", "validation"))
+    training, validation = (read(faces_dir, split, settings) for split in ("train", "validation"))
     settings["data"] = digest([(faces.labels, faces.encoded) for faces in (training, validation)])
     folder, out = RunFolder(out, settings), Path(out)
     card_path = out / "card.json"
     with ExitStack() as held:
-        with devices.first_host_first():
+        with devices.main_process_first():
             folder.claim()
             if devices.host == 0 and not card_path.is_file():  # the other hosts only read
                 held.enter_context(folder.alone())
@@ -177,7 +182,7 @@ def train(
         devices.wait()
         if not finished:
             if listed:
-                with devices.first_host_first():
+                with devices.main_process_first():
                     found = find_portraits(listed, out / PORTRAITS, progress)
                 _deal(found, training, validation, seed)
             run = _Run(training, validation, out, settings, devices, progress)
@@ -237,10 +242,10 @@ def _fold(settings):
 
 
 def _read_pairs(folder, split, settings):
-    """Read the fakes of one split that have a twin."""
-    twins, fakes, table = read_pairs(folder, split, settings["scale"], *_fold(settings))
+    """Read the fakes of one split that have an original."""
+    originals, fakes, table = read_pairs(folder, split, settings["scale"], *_fold(settings))
     return PairedFaces(
-        twins, fakes, table["video"], settings["scale"], settings["portrait_share"],
+        originals, fakes, table["video"], settings["scale"], settings["portrait_share"],
         settings["kinds"],
     )  # fmt: skip
 

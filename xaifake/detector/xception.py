@@ -1,5 +1,7 @@
 """Xception with one logit: building it, and its weights on disk (chapter 03_training)."""
 
+from __future__ import annotations
+
 import json
 import math
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "weights"
 SMALLEST_SIZE = 71
 
 
-def build_xception(size=128, momentum=0.9, precision="float32", seed=0):
+def build_xception(
+    size: int = 128, momentum: float = 0.9, precision: str = "float32", seed: int = 0
+) -> keras.Model:
     """Build Xception with random weights and a single logit at its end.
 
     At 128 pixels it has the 134 layers and 20,863,529 parameters (20,809,001 trainable) of
@@ -88,7 +92,7 @@ def batch_norms(model):
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def preprocess(images):
+def preprocess(images: np.ndarray) -> np.ndarray:
     """Scale pictures from 0..255 to the network's range.
 
     Parameters
@@ -104,7 +108,9 @@ def preprocess(images):
     return np.asarray(images, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def save_weights(model, path, metadata=None):
+def save_weights(
+    model: keras.Model, path: str | Path, metadata: dict[str, str] | None = None
+) -> None:
     """Store a model's weights as safetensors, a format that cannot run code on loading.
 
     Kernels are stored as float16, whose largest number is 65504; the vectors (biases, and batch
@@ -149,7 +155,7 @@ def write_tensors(tensors, path, metadata=None):
         file.write(save(tensors, metadata=metadata))
 
 
-def load_weights(model, path):
+def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
     """Put weights stored by `save_weights` into a model of the same architecture.
 
     Parameters
@@ -196,7 +202,7 @@ def _in_order(key):
     return int(number) if number.isdecimal() else -1, key
 
 
-def detector_card(scale=SCALE):
+def detector_card(scale: float = SCALE) -> dict:
     """Return how the shipped detector of one scale was trained and what it scores.
 
     Parameters

@@ -7,22 +7,5 @@ from xaifake.lazy import attach
 
 # LRP for a network of one's own needs neither LIME's packages nor OpenCV.
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "activations": ["activations", "class_differences", "describe_depth", "map_layers"],
-        "api": [
-            "Explainer",
-            "GradCAM",
-            "Gradient",
-            "GuidedBackprop",
-            "InputTimesGradient",
-            "IntegratedGradients",
-            "LIME",
-            "LRP",
-            "Relevance",
-            "explain",
-            "methods",
-        ],
-        "registry": ["register"],
-    },
+    __name__, renamed={"describe_depth": "activation_statistics"}
 )

@@ -1,5 +1,9 @@
 """What the layers of a detector see: activations and their statistics (chapter 04_activations)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 import pandas as pd
@@ -8,13 +12,23 @@ from scipy.stats import rankdata
 from xaifake.detector.graph import RELUS, find_layer, nodes
 from xaifake.detector.inputs import as_floats
 from xaifake.errors import UserError
-from xaifake.explainers.question import as_network, batches
+from xaifake.explainers.request import as_network, batches
 from xaifake.progress import progress_bar
+
+if TYPE_CHECKING:
+    from xaifake.detector.detector import Detector
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def activations(detector, images, layer, batch_size=32, value_range=None, progress=True):
+def activations(
+    detector: Detector | keras.Model,
+    images: np.ndarray,
+    layer: str,
+    batch_size: int = 32,
+    value_range: tuple[float, float] | None = None,
+    progress: bool = True,
+) -> np.ndarray:
     """Return what a layer answers to some pictures.
 
     Parameters
@@ -47,7 +61,7 @@ def activations(detector, images, layer, batch_size=32, value_range=None, progre
     return np.concatenate([maps for (maps,) in answers])
 
 
-def map_layers(detector):
+def map_layers(detector: Detector) -> list[str]:
     """Return the names of the layers that return maps out of a ReLU, from the first to the last."""
     return [node.name for node in _map_nodes(as_network(detector)[0])]
 
@@ -65,7 +79,13 @@ def _run(tensors, model, images, batch_size, progress):
         yield [np.asarray(keras.ops.cast(answer, "float32")) for answer in answers]
 
 
-def describe_depth(detector, images, batch_size=16, value_range=None, progress=True):
+def activation_statistics(
+    detector: Detector,
+    images: np.ndarray,
+    batch_size: int = 16,
+    value_range: tuple[float, float] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Measure how a network's maps change with depth.
 
     Parameters
@@ -76,8 +96,8 @@ def describe_depth(detector, images, batch_size=16, value_range=None, progress=T
     Returns
     -------
     pandas.DataFrame
-        One row for each of `map_layers`: `layer`, `height`, `width`, `channels`; `never_active`,
-        the share of its channels that are 0 at every place of every picture; `silent`, the mean
+        One row for each of `map_layers`: `layer`, `height`, `width`, `channels`; `dead_channels`,
+        the share of its channels that are 0 at every place of every picture; `inactive`, the mean
         share of its channels that are 0 all over one picture; `active_places`, the share of all
         its values that are above 0; `similarity`, the mean over channels of the absolute
         correlation over places between the channel and the picture's luminance, reduced to the
@@ -119,13 +139,13 @@ class _Depth:
 
     def __init__(self, channels):
         self.ever = np.zeros(channels, dtype=bool)
-        self.silent, self.places, self.own, self.other = 0.0, 0.0, 0.0, 0.0
+        self.inactive, self.places, self.own, self.other = 0.0, 0.0, 0.0, 0.0
 
     def add(self, maps, grey, other):
         active = maps > 0
         speaks = active.any(axis=(1, 2))
         self.ever |= speaks.any(axis=0)
-        self.silent += (~speaks).mean(axis=1).sum()
+        self.inactive += (~speaks).mean(axis=1).sum()
         self.places += active.mean(axis=(1, 2, 3)).sum()
         for picture, mine, another in zip(maps, grey, other, strict=True):
             columns = _standardise(picture.reshape(-1, picture.shape[2]))
@@ -134,8 +154,8 @@ class _Depth:
 
     def summary(self, n):
         return {
-            "never_active": 1 - self.ever.mean(),
-            "silent": self.silent / n,
+            "dead_channels": 1 - self.ever.mean(),
+            "inactive": self.inactive / n,
             "active_places": self.places / n,
             "similarity": self.own / n,
             "similarity_other": self.other / n,
@@ -160,7 +180,9 @@ def _mean_correlation(columns, picture):
     return np.abs(picture.T @ columns).mean() if picture.size and columns.size else 0.0
 
 
-def class_differences(detector, images, labels, layer, **options):
+def class_differences(
+    detector: Detector, images: np.ndarray, labels: np.ndarray, layer: str, **options: Any
+) -> pd.DataFrame:
     """Tell which channels of a layer differ between real and fake faces.
 
     Parameters
@@ -173,7 +195,7 @@ def class_differences(detector, images, labels, layer, **options):
     Returns
     -------
     pandas.DataFrame
-        One row a channel, those that differ most first: `channel`, `real` and `fake` (its mean
+        One row per channel, those that differ most first: `channel`, `real` and `fake` (its mean
         over places and pictures), and `auc`, the chance that a fake's mean over places is larger
         than a real face's (0.5 for a channel that cannot tell them apart). With many channels the
         first of the list differ by luck as well: look at them again on other people.

@@ -1,18 +1,27 @@
 """The one call for every method (chapters 05_lime to 07_gradients), and the methods as objects."""
 
+from __future__ import annotations
+
 import inspect
 import warnings
+from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xaifake.errors import UserError, told_what_to_install
 from xaifake.explainers import gradients, innvestigate, lime, lrp  # noqa: F401 (they register)
-from xaifake.explainers.question import ask
 from xaifake.explainers.registry import METHODS
+from xaifake.explainers.request import prepare
+
+if TYPE_CHECKING:
+    import keras
+
+    from xaifake.detector.detector import Detector
 
 ENGINES = ("xaifake", "innvestigate")
-_INTERNAL = ("question",)
+_INTERNAL = ("request",)
 _GENERAL = ("batch_size", "progress")
 # Options that may be given per picture, and the dimensions that they have then.
 _PER_PICTURE = {"baseline": 4, "fill": 4, "segmentation": 3}
@@ -67,7 +76,7 @@ class Explainer:
     >>> Explainer(detector, "lrp.sequential_preset_b_flat")(images)
     """
 
-    method = None
+    method: str | None = None
 
     def __init__(self, detector, method=None, **options):
         self.detector, self.method, self.options = detector, method or self.method, options
@@ -120,7 +129,7 @@ class LRP(Explainer):
     method = "lrp"
 
 
-def methods(engine="xaifake"):
+def methods(engine: str = "xaifake") -> list[str]:
     """List the methods that `explain` knows.
 
     Parameters
@@ -139,15 +148,15 @@ def methods(engine="xaifake"):
 
 
 def explain(
-    detector,
-    images,
-    method,
-    target="fake",
-    engine="xaifake",
-    value_range=None,
-    return_report=None,
-    **options,
-):
+    detector: Detector | keras.Model,
+    images: np.ndarray,
+    method: str,
+    target: str | int | Sequence[str | int] = "fake",
+    engine: str = "xaifake",
+    value_range: tuple[float, float] | None = None,
+    return_report: bool | None = None,
+    **options: Any,
+) -> Relevance:
     """Explain a detector's answer on some pictures.
 
     Parameters
@@ -198,22 +207,22 @@ def explain(
         FutureWarning,
         stacklevel=2,
     )
-    return (relevance, relevance.report) if return_report else relevance
+    return (relevance, relevance.report) if return_report else relevance  # type: ignore
 
 
 def _explain(detector, images, method, target, engine, value_range, options):
-    question, options = ask(detector, images, target, value_range), dict(options)
+    request, options = prepare(detector, images, target, value_range), dict(options)
     if engine == "innvestigate":
-        found = innvestigate.explain_innvestigate(question, method, **options)
+        found = innvestigate.explain_innvestigate(request, method, **options)
     else:
         general = {name: options.pop(name) for name in _GENERAL if name in options}
         taken = inspect.signature(METHODS[method]).parameters  # one's own may do without
         options |= {name: value for name, value in general.items() if name in taken}
         with told_what_to_install(f"The method {method!r}"):
-            found = METHODS[method](question, **options)
+            found = METHODS[method](request, **options)
     relevance, columns = found if isinstance(found, tuple) else (found, {})
     if "logit" not in columns:
-        columns = {"logit": question.logit(question.images).numpy(), **columns}
+        columns = {"logit": request.logit(request.images).numpy(), **columns}
     total = np.sum(relevance, axis=(1, 2, 3), dtype=np.float64)
     logit = columns.pop("logit")
     return Relevance(relevance, {"logit": logit, "sum": total, **columns})

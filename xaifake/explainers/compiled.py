@@ -12,17 +12,17 @@ import tensorflow as tf
 from xaifake.detector.graph import kept
 
 
-def compile_function(function, question, model=None):
-    """Return a function of a question's model as a function of pictures alone.
+def compile_function(function, request, model=None):
+    """Return a function of a request's model as a function of pictures alone.
 
     Parameters
     ----------
     function : callable
         From (model, images, index, sign), with images a tensor (B, H, W, C) and the rest as in
-        `Question`, to tensors. Defined once, in a module: its graphs are kept by it.
-    question : Question
+        `Request`, to tensors. Defined once, in a module: its graphs are kept by it.
+    request : Request
     model : keras.Model, optional
-        What the function gets for its model; the question's own if not given.
+        What the function gets for its model; the request's own if not given.
 
     Returns
     -------
@@ -30,10 +30,10 @@ def compile_function(function, question, model=None):
         From float32 (B, H, W, C) to the function's tensors. Weights that change between calls are
         seen, as are layers and activations that are replaced before this call.
     """
-    model = question.model if model is None else model
-    shape = question.images.shape[1:]
+    model = request.model if model is None else model
+    shape = request.images.shape[1:]
     graph = kept(model, (function, shape), lambda: _graph(function, model, shape))
-    index, sign = tf.constant(question.index), tf.constant(question.sign, tf.float32)
+    index, sign = tf.constant(request.index), tf.constant(request.sign, tf.float32)
     return lambda images: graph(tf.convert_to_tensor(images), index, sign)
 
 

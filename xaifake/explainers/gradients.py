@@ -1,7 +1,7 @@
 """Explanations by the gradient of the logit (chapter 07_gradients).
 
 All of them run on the Keras 3 model, compiled to a graph, and take a
-`Question`, which `xaifake.explain` makes. Each returns relevance, float32 (N, H, W, 3), and a dict
+`Request`, which `xaifake.explain` makes. Each returns relevance, float32 (N, H, W, 3), and a dict
 of columns for the report.
 """
 
@@ -12,18 +12,18 @@ import tensorflow as tf
 from xaifake.detector.graph import RELUS, find_layer, kept, nodes
 from xaifake.errors import UserError
 from xaifake.explainers.compiled import compile_function
-from xaifake.explainers.question import batches, choose, one_for_each
 from xaifake.explainers.registry import register
+from xaifake.explainers.request import batches, choose, one_for_each
 from xaifake.progress import progress_bar
 
 
 @register("gradient")
-def gradient(question, batch_size=32, progress=True):
+def gradient(request, batch_size=32, progress=True):
     """Return the gradient of the logit with respect to the picture (Simonyan et al. 2014).
 
     Parameters
     ----------
-    question : Question
+    request : Request
     batch_size : int
         Pictures at a time.
     progress : bool
@@ -36,11 +36,11 @@ def gradient(question, batch_size=32, progress=True):
     report : dict of str to array
         `logit` of the class asked for.
     """
-    return _collect(question, _slope, batch_size, progress)
+    return _collect(request, _slope, batch_size, progress)
 
 
 @register("input_t_gradient")
-def input_t_gradient(question, batch_size=32, progress=True):
+def input_t_gradient(request, batch_size=32, progress=True):
     """Return the picture times the gradient of the logit (Shrikumar et al. 2017).
 
     It depends on which colour the model's range calls 0, here mid-grey. For a network of linear
@@ -48,12 +48,12 @@ def input_t_gradient(question, batch_size=32, progress=True):
 
     Parameters and returns are those of `gradient`.
     """
-    relevance, report = gradient(question, batch_size, progress)
-    return question.images * relevance, report
+    relevance, report = gradient(request, batch_size, progress)
+    return request.images * relevance, report
 
 
 @register("integrated_gradients")
-def integrated_gradients(question, batch_size=32, progress=True, steps=64, baseline=None):
+def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseline=None):
     """Return Integrated Gradients (Sundararajan et al. 2017, equation 1).
 
     The integral over the straight path from the baseline to the picture is taken by the midpoint
@@ -62,13 +62,13 @@ def integrated_gradients(question, batch_size=32, progress=True, steps=64, basel
 
     Parameters
     ----------
-    question, batch_size, progress
+    request, batch_size, progress
         As in `gradient`; the batch counts points on paths.
     steps : int
         Points on each path.
     baseline : numpy.ndarray, optional
         Where the paths start: pictures like the ones explained, one for all or one for each (the
-        real twins, for instance). The middle of the model's range, a grey picture, if not given.
+        originals, for instance). The middle of the model's range, a grey picture, if not given.
 
     Returns
     -------
@@ -84,11 +84,11 @@ def integrated_gradients(question, batch_size=32, progress=True, steps=64, basel
     """
     if steps < 1 or steps != int(steps):
         raise UserError(f"steps={steps}: give a whole number of steps, at least one.")
-    start = _as_baseline(question, baseline)
-    mean = _path_mean(question, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
-    relevance = ((question.images - start) * mean).astype(np.float32)
-    logit = _logits(question, question.images, batch_size)
-    logit_baseline = _logits(question, start, batch_size)
+    start = _as_baseline(request, baseline)
+    mean = _path_mean(request, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
+    relevance = ((request.images - start) * mean).astype(np.float32)
+    logit = _logits(request, request.images, batch_size)
+    logit_baseline = _logits(request, start, batch_size)
     difference = logit - logit_baseline
     error = np.abs(relevance.sum((1, 2, 3), dtype=np.float64) - difference)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,23 +97,23 @@ def integrated_gradients(question, batch_size=32, progress=True, steps=64, basel
     return relevance, report
 
 
-def _as_baseline(question, baseline):
+def _as_baseline(request, baseline):
     """Return the starting picture of each path."""
     if baseline is None:
-        return np.full_like(question.images, sum(question.value_range) / 2)
-    return one_for_each(baseline, "baseline", question.images, question.value_range)
+        return np.full_like(request.images, sum(request.value_range) / 2)
+    return one_for_each(baseline, "baseline", request.images, request.value_range)
 
 
-def _path_mean(question, start, alphas, batch_size, progress):
+def _path_mean(request, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
-    total = np.zeros(question.images.shape)
+    total = np.zeros(request.images.shape)
     points = np.arange(len(start) * len(alphas))
-    slope_at = compile_function(_slope, question)
+    slope_at = compile_function(_slope, request)
     starts = batches(len(points), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
         picture, step = np.divmod(points[first : first + batch_size], len(alphas))
         way = alphas[step].astype(np.float32)[:, None, None, None]
-        here = start[picture] + way * (question.images[picture] - start[picture])
+        here = start[picture] + way * (request.images[picture] - start[picture])
         slope = slope_at(here)[0].numpy()
         for number in np.unique(picture):
             total[number] += slope[picture == number].sum(axis=0, dtype=np.float64)
@@ -121,7 +121,7 @@ def _path_mean(question, start, alphas, batch_size, progress):
 
 
 @register("guided_backprop")
-def guided_backprop(question, batch_size=32, progress=True):
+def guided_backprop(request, batch_size=32, progress=True):
     """Return Guided Backpropagation (Springenberg et al. 2015).
 
     The gradient, with the negative part of what flows back cut off at each ReLU. It starts from 1
@@ -134,7 +134,7 @@ def guided_backprop(question, batch_size=32, progress=True):
     UserError
         If the model has no ReLU, or activations of another kind, for which it is not defined.
     """
-    return _collect(question, _slope, batch_size, progress, _guided_copy(question.model))
+    return _collect(request, _slope, batch_size, progress, _guided_copy(request.model))
 
 
 def _guided_copy(model):
@@ -197,7 +197,7 @@ def _guide(activation):
 
 
 @register("grad_cam")
-def grad_cam(question, batch_size=32, progress=True, layer=None):
+def grad_cam(request, batch_size=32, progress=True, layer=None):
     """Return Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     The layer's channels, weighted by their mean gradient, summed, without the negative part, and
@@ -206,7 +206,7 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
 
     Parameters
     ----------
-    question, batch_size, progress
+    request, batch_size, progress
         As in `gradient`.
     layer : str, optional
         Name of a layer that returns maps; the last one if not given.
@@ -222,7 +222,7 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
     UserError
         If there is no such layer or it returns no maps.
     """
-    model = question.model
+    model = request.model
     node = find_layer(model, layer) if layer is not None else _last_maps(model)
     if len(node.output.shape) != 4:
         raise UserError(
@@ -231,7 +231,7 @@ def grad_cam(question, batch_size=32, progress=True, layer=None):
         )
     both = [node.output, model.outputs[0]]
     split = kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
-    return _collect(question, _cam, batch_size, progress, split)
+    return _collect(request, _cam, batch_size, progress, split)
 
 
 def _cam(split, images, index, sign):
@@ -272,18 +272,18 @@ def _used(slopes):
     return slopes
 
 
-def _collect(question, function, batch_size, progress, model=None):
+def _collect(request, function, batch_size, progress, model=None):
     """Run a function to relevance and logits over batches."""
-    explain, found = compile_function(function, question, model), []
-    starts = batches(len(question.images), batch_size)
+    explain, found = compile_function(function, request, model), []
+    starts = batches(len(request.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
-        parts = explain(question.images[first : first + batch_size])
+        parts = explain(request.images[first : first + batch_size])
         found.append([part.numpy() for part in parts])
     relevance, logits = (np.concatenate(part) for part in zip(*found, strict=True))
     return relevance, {"logit": logits}
 
 
-def _logits(question, images, batch_size):
-    logit = compile_function(_logit, question)
+def _logits(request, images, batch_size):
+    logit = compile_function(_logit, request)
     starts = batches(len(images), batch_size)
     return np.concatenate([logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from xaifake.detector.graph import nodes
 from xaifake.errors import UserError
-from xaifake.explainers.question import batches
+from xaifake.explainers.request import batches
 from xaifake.progress import progress_bar
 from xaifake.runs import digest
 
@@ -89,7 +89,7 @@ class Refused(UserError):
     """iNNvestigate does not take a model or an option."""
 
 
-def explain_innvestigate(question, method, batch_size=16, progress=True, **options):
+def explain_innvestigate(request, method, batch_size=16, progress=True, **options):
     """Run one of iNNvestigate's methods.
 
     The first map of a method takes the time that building its graph takes: for Xception 10 to 20
@@ -98,7 +98,7 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
 
     Parameters
     ----------
-    question : Question
+    request : Request
     method : str
         One of `METHODS`.
     batch_size : int
@@ -129,31 +129,31 @@ def explain_innvestigate(question, method, batch_size=16, progress=True, **optio
     """
     if "noise_scale" in options:
         raise Refused("iNNvestigate's smoothgrad passes noise_scale over; its noise is 1 always.")
-    layers = describe(question)
+    layers = describe(request)
     name = digest(layers)
     answers, logits = [], []
     if method in REPEATING:
         batch_size = 1
-    starts = batches(len(question.images), batch_size)
+    starts = batches(len(request.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc=method):
-        images = question.images[first : first + batch_size]
+        images = request.images[first : first + batch_size]
         anew = method == "smoothgrad" and first == 0  # so that its noise starts from the seed
         with _lock:
             if not _call("knows", name):
                 _call("put", name, layers)
-            answers.append(_call("analyze", name, method, options, images, question.index, anew))
+            answers.append(_call("analyze", name, method, options, images, request.index, anew))
         if not np.isfinite(answers[-1]).all():
             raise UserError(f"The numbers of {method} grow beyond float32 on this model.")
-        logits.append(question.logit(images).numpy())
+        logits.append(request.logit(images).numpy())
     return np.concatenate(answers), {"logit": np.concatenate(logits)}
 
 
-def describe(question):
+def describe(request):
     """Describe a model as the worker builds it.
 
     Parameters
     ----------
-    question : Question
+    request : Request
         The negative logit is asked for by a last layer with negated weights.
 
     Returns
@@ -167,11 +167,11 @@ def describe(question):
         If the model has layers that iNNvestigate does not know.
     """
     found = []
-    for node in nodes(question.model):
+    for node in nodes(request.model):
         kind, config = _describe_layer(node.layer)
         weights = [np.asarray(weight, dtype=np.float32) for weight in node.layer.get_weights()]
         found.append((kind, config, node.inputs, weights))
-    return _negate(found) if question.sign < 0 else found
+    return _negate(found) if request.sign < 0 else found
 
 
 def _negate(layers):
@@ -262,7 +262,7 @@ class _Worker:
         """Whether the process lives and belongs to this one, not to one it was forked from."""
         return self.owner == os.getpid() and self.process.poll() is None
 
-    def ask(self, function, arguments):
+    def prepare(self, function, arguments):
         """Send a request and wait for its answer."""
         pickle.dump((function, arguments), self.process.stdin, pickle.HIGHEST_PROTOCOL)
         self.process.stdin.flush()

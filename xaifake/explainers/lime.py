@@ -14,8 +14,8 @@ from tqdm import TqdmWarning
 
 from xaifake.detector.forward import forward, in_batches
 from xaifake.errors import UserError
-from xaifake.explainers.question import batches, one_for_each
 from xaifake.explainers.registry import register
+from xaifake.explainers.request import batches, one_for_each
 from xaifake.progress import progress_bar
 
 
@@ -70,7 +70,7 @@ class Surrogate:
 
 @register("lime")
 def explain_lime(
-    question,
+    request,
     batch_size=256,
     progress=True,
     segmentation="quickshift",
@@ -83,7 +83,7 @@ def explain_lime(
 
     Parameters
     ----------
-    question : Question
+    request : Request
     batch_size : int
         Perturbed pictures that are made at a time; the network takes at most 32 of them at once.
     progress : bool
@@ -96,7 +96,7 @@ def explain_lime(
     fill : str or numpy.ndarray
         What a hidden segment shows: "mean" (its mean colour, as in the paper's library), "grey",
         "blur" (the picture blurred), or pictures like the ones explained, one for all or one for
-        each: with their real twins, no fill can look forged itself.
+        each: with their originals, no fill can look forged itself.
     seed : int
         Of the perturbations. The same seed gives a picture the same map, alone or among others, up
         to the last digits where these are so many that OpenVINO answers.
@@ -121,16 +121,14 @@ def explain_lime(
     """
     if num_samples < 2:
         raise UserError(f"num_samples={num_samples}: LIME needs some hundred, and 2 at least.")
-    if question.images.shape[3] != 3:
-        raise UserError(
-            f"LIME cuts RGB pictures, not ones with {question.images.shape[3]} colours."
-        )
-    segments = segment(question, segmentation)
-    fills = make_fills(question, fill)
-    relevance = np.empty_like(question.images)
+    if request.images.shape[3] != 3:
+        raise UserError(f"LIME cuts RGB pictures, not ones with {request.images.shape[3]} colours.")
+    segments = segment(request, segmentation)
+    fills = make_fills(request, fill)
+    relevance = np.empty_like(request.images)
     columns = {"segments": [], "r2": [], "prediction_gap": []}
-    probability = Classifier(question, num_samples * len(question.images), batch_size, precision)
-    bar = zip(question.images, segments, fills, strict=True)
+    probability = Classifier(request, num_samples * len(request.images), batch_size, precision)
+    bar = zip(request.images, segments, fills, strict=True)
     bar = progress_bar(
         bar, show=progress, delay=3, unit="picture", desc="lime", total=len(segments)
     )
@@ -142,7 +140,7 @@ def explain_lime(
         columns["prediction_gap"].append(found.prediction - found.probability)
     if probability.precision != "float32":
         columns["precision"] = [probability.precision] * len(segments)
-    logit = probability.logit(question.images)
+    logit = probability.logit(request.images)
     return relevance, {"logit": logit, **{name: np.array(v) for name, v in columns.items()}}
 
 
@@ -218,11 +216,11 @@ def _fast_explainer():
 
 
 class Classifier:
-    """A question's model as a function from pictures to the probability of the target.
+    """A request's model as a function from pictures to the probability of the target.
 
     Parameters
     ----------
-    question : Question
+    request : Request
     count : int
         How many pictures it will be asked about in all.
     batch_size : int
@@ -236,10 +234,10 @@ class Classifier:
         What answers.
     """
 
-    def __init__(self, question, count=1, batch_size=_BATCH, precision="float32"):
-        self._question, self._batch = question, min(batch_size, _BATCH)
+    def __init__(self, request, count=1, batch_size=_BATCH, precision="float32"):
+        self._question, self._batch = request, min(batch_size, _BATCH)
         self._logits = forward(
-            question.model, count, self._batch, None, precision, question.images.shape[1:]
+            request.model, count, self._batch, None, precision, request.images.shape[1:]
         )
         self.engine, self.precision = self._logits.engine, self._logits.precision
 
@@ -259,12 +257,12 @@ class Classifier:
         return self._logits(in_batches(np.asarray(images, np.float32), self._batch))
 
 
-def segment(question, segmentation):
+def segment(request, segmentation):
     """Cut pictures into segments.
 
     Parameters
     ----------
-    question : Question
+    request : Request
     segmentation : str or numpy.ndarray
         As in `explain_lime`.
 
@@ -278,16 +276,16 @@ def segment(question, segmentation):
     UserError
         If the segmentation is unknown or does not fit the pictures.
     """
-    shape = question.images.shape[:3]
+    shape = request.images.shape[:3]
     if isinstance(segmentation, str):
         if segmentation not in SEGMENTATIONS:
             raise UserError(
                 f"No segmentation {segmentation!r}: give {', '.join(SEGMENTATIONS)}, or an array "
                 f"of whole numbers of shape {shape[1:]}."
             )
-        cut, (low, high) = SEGMENTATIONS[segmentation], question.value_range
+        cut, (low, high) = SEGMENTATIONS[segmentation], request.value_range
         # The algorithms convert to Lab and expect colours from 0 to 1.
-        pictures = np.clip((question.images.astype(np.float64) - low) / (high - low), 0, 1)
+        pictures = np.clip((request.images.astype(np.float64) - low) / (high - low), 0, 1)
         found = np.stack([cut(picture) for picture in pictures])
     else:
         found = np.asarray(segmentation)
@@ -300,12 +298,12 @@ def segment(question, segmentation):
     return np.stack([np.unique(s, return_inverse=True)[1].reshape(s.shape) for s in found])
 
 
-def make_fills(question, fill):
+def make_fills(request, fill):
     """Return what hidden segments show.
 
     Parameters
     ----------
-    question : Question
+    request : Request
     fill : str or numpy.ndarray
         As in `explain_lime`.
 
@@ -318,13 +316,13 @@ def make_fills(question, fill):
     UserError
         If the fill is unknown or does not fit the pictures.
     """
-    images = question.images
+    images = request.images
     if not isinstance(fill, str):
-        return list(one_for_each(fill, "fill", images, question.value_range))
+        return list(one_for_each(fill, "fill", images, request.value_range))
     if fill == "mean":
         return [None] * len(images)
     if fill == "grey":
-        return list(np.full_like(images, sum(question.value_range) / 2))
+        return list(np.full_like(images, sum(request.value_range) / 2))
     if fill == "blur":
         from scipy.ndimage import gaussian_filter
 

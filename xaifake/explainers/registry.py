@@ -49,7 +49,7 @@ def register(name: str) -> Callable[[Callable], Callable]:
     Returns
     -------
     callable
-        A decorator for a function of a `xaifake.explainers.question.Question`, ``batch_size``,
+        A decorator for a function of a `xaifake.explainers.request.Request`, ``batch_size``,
         ``progress`` and options with defaults, which returns relevance (N, H, W, C), or that and
         a dict of columns for the report.
 
@@ -61,7 +61,7 @@ def register(name: str) -> Callable[[Callable], Callable]:
     Examples
     --------
     >>> @register("picture")
-    ... def picture(question, batch_size=32, progress=True):
-    ...     return question.images
+    ... def picture(request, batch_size=32, progress=True):
+    ...     return request.images
     """
     return _register(name)

@@ -101,11 +101,11 @@ def rule_agreement():
     Returns
     -------
     pandas.DataFrame
-        One row a scale, method and fake of fifty that the shipped detector finds: `correlation` and
-        `rank_correlation` of the two heatmaps; `sum` and `size`, the sum without signs; `in_mask`
-        and `nose_mouth`, the shares of the positive relevance in the manipulated area and on nose
-        and mouth. The columns ending in `_library` are iNNvestigate's, those ending in `_by_chance`
-        the areas' shares of the picture; `logit` is what was divided.
+        One row per scale, method and fake of fifty that the shipped detector finds: `correlation`
+        and `rank_correlation` of the two heatmaps; `sum` and `abs_sum`, the sum without signs;
+        `in_mask` and `nose_mouth`, the shares of the positive relevance in the manipulated area and
+        on nose and mouth. The columns ending in `_library` are iNNvestigate's, those ending in
+        `_by_chance` the areas' shares of the picture; `logit` is what was divided.
     """
     return pd.read_csv(GRIDS / "rule_agreement.csv")
 
@@ -116,7 +116,7 @@ def lrp_benchmark():
     Returns
     -------
     pandas.DataFrame
-        One row a rule and engine: `maps_per_second` (median; `slowest` and `fastest` round),
+        One row per rule and engine: `maps_per_second` (median; `slowest` and `fastest` round),
         `passes` (forward passes in the time of one map), `correlation` with this package's maps,
         `times_slower` than this package, and, for some rules, the time to the first map of a fresh
         process, in all (`process_s`) and after loading packages and weights (`first_map_s`).
@@ -130,7 +130,7 @@ def lime_sweep():
     Returns
     -------
     pandas.DataFrame
-        One row a face of the shipped detector at 2.0x, fill and number of samples: `video`,
+        One row per face of the shipped detector at 2.0x, fill and number of samples: `video`,
         `frame`, `fill`, `num_samples`, `r2` (mean over seeds) and `agreement`, the mean correlation
         of the segments' weights between two seeds.
     """

@@ -1,13 +1,17 @@
 """Does a map lie where the detector's evidence lies? (chapter 10_sanity).
 
 A map can miss the manipulated area because the map is wrong, or because the detector goes by
-something else. Only the detector can tell: a fake's real twin is equal to it outside the mask, so
-putting the twin's pixels back takes the forgery away piece by piece and leaves a picture that is
-as real as the twin. The logit then says where the evidence was, with no grey or blurred filling
-that could look forged itself.
+something else. Only the detector can tell: a fake's original is equal to it outside the mask, so
+putting the original's pixels back takes the forgery away piece by piece and leaves a picture that
+is as real as the original. The logit then says where the evidence was, with no grey or blurred
+filling that could look forged itself.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +24,10 @@ from xaifake.explainers.lime import BLUR_SHARE
 from xaifake.judge.localisation import region_masks
 from xaifake.progress import progress_bar
 
+if TYPE_CHECKING:
+    from xaifake.data.dataset import Faces
+    from xaifake.detector.detector import Detector
+
 CELL = 8  # pixels
 SHARES = (0.05, 0.1, 0.2)
 FILL_SHARES = (0.1, 0.2, 0.4, 0.7, 1.0)
@@ -27,26 +35,26 @@ FILLS = ("grey", "blur")
 
 
 @dataclass
-class CausalMaps:
+class PatchEffects:
     """Where a detector's evidence for 'fake' lies, by experiment.
 
     Attributes
     ----------
-    fake, twin : numpy.ndarray of float64, (N,)
-        Logits of the fake and of its real twin.
-    removed : numpy.ndarray of float64, (N, G, G)
+    fake, original : numpy.ndarray of float64, (N,)
+        Logits of the fake and of its original.
+    removal : numpy.ndarray of float64, (N, G, G)
         By how much the fake's logit falls when one cell is put back.
-    given : numpy.ndarray of float64, (N, G, G)
-        By how much the twin's logit rises when one cell of the fake is put into it.
+    insertion : numpy.ndarray of float64, (N, G, G)
+        By how much the original's logit rises when one cell of the fake is put into it.
     changed : numpy.ndarray of bool, (N, G, G)
         Cells that the mask touches. The others differ by the compression alone; they are not tried
         and count as without effect.
     """
 
     fake: np.ndarray
-    twin: np.ndarray
-    removed: np.ndarray
-    given: np.ndarray
+    original: np.ndarray
+    removal: np.ndarray
+    insertion: np.ndarray
     changed: np.ndarray
 
     @property
@@ -56,18 +64,20 @@ class CausalMaps:
         What one of several cells with the same evidence removes alone is too little, what it gives
         alone too much; the mean is Shapley's value cut down to the first and the last place.
         """
-        return (self.removed + self.given) / 2
+        return (self.removal + self.insertion) / 2
 
 
 @takes_detector
-def causal_maps(detector, faces, cell=CELL, progress=True):
+def patch_effects(
+    detector: Detector, faces: Faces, cell: int = CELL, progress: bool = True
+) -> PatchEffects:
     """Find by experiment where a detector's evidence lies.
 
     Parameters
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Fakes with twins, in register.
+        Fakes with originals, in register.
     cell : int
         Side of the squares that are put back, in pixels; a divisor of the picture's side.
     progress : bool
@@ -75,36 +85,39 @@ def causal_maps(detector, faces, cell=CELL, progress=True):
 
     Returns
     -------
-    CausalMaps
+    PatchEffects
 
     Raises
     ------
     UserError
-        If there are no twins, or the cells do not fill the picture.
+        If there are no originals, or the cells do not fill the picture.
     """
-    twins = _twins(faces)
-    cells = cell_numbers(*faces.images.shape[1:3], cell)
+    originals = _originals(faces)
+    height, width = faces.images.shape[1:3]
+    cells = cell_numbers(height, width, cell)
     count = cells.max() + 1
     changed = cell_sums(faces.masks, cell).reshape(len(faces), count) > 0
-    removed, given = np.zeros((2, len(faces), count))
+    removal, insertion = np.zeros((2, len(faces), count))
     ends = np.empty((2, len(faces)))
     predict = detector.predictor(2 * (len(faces) + changed.sum()))
     bar = progress_bar(range(len(faces)), show=progress, delay=3, unit="face", desc="causal maps")
     for n in bar:
         where = (cells == np.flatnonzero(changed[n])[:, None, None])[..., None]
-        fake, twin = faces.images[n], twins[n]
+        fake, original = faces.images[n], originals[n]
         pictures = [
             fake[None],
-            twin[None],
-            np.where(where, twin, fake),
-            np.where(where, fake, twin),
+            original[None],
+            np.where(where, original, fake),
+            np.where(where, fake, original),
         ]
         logits = predict(np.concatenate(pictures)).astype(np.float64)
         ends[:, n] = logits[:2]
         without, alone = np.split(logits[2:], 2)
-        removed[n, changed[n]], given[n, changed[n]] = ends[0, n] - without, alone - ends[1, n]
+        removal[n, changed[n]], insertion[n, changed[n]] = ends[0, n] - without, alone - ends[1, n]
     shape = (len(faces), faces.images.shape[1] // cell, -1)
-    return CausalMaps(*ends, removed.reshape(shape), given.reshape(shape), changed.reshape(shape))
+    return PatchEffects(
+        ends[0], ends[1], removal.reshape(shape), insertion.reshape(shape), changed.reshape(shape)
+    )
 
 
 @takes_detector
@@ -115,21 +128,21 @@ def region_effects(detector, faces):
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Fakes with twins and landmarks.
+        Fakes with originals and landmarks.
 
     Returns
     -------
     pandas.DataFrame
-        One row a face: `gap`, the fake's logit less its twin's, and `without_eyes` ...
-        `without_outside`, how much of it goes when this region of the twin is put back.
+        One row per face: `gap`, the fake's logit less its original's, and `without_eyes` ...
+        `without_outside`, how much of it goes when this region of the original is put back.
     """
-    twins = _twins(faces)
+    originals = _originals(faces)
     regions = region_masks(faces)
     predict = detector.predictor((2 + len(regions)) * len(faces))
-    fake, twin = (predict(images) for images in (faces.images, twins))
-    columns = {"gap": fake - twin}
+    fake, original = (predict(images) for images in (faces.images, originals))
+    columns = {"gap": fake - original}
     for name, region in regions.items():
-        rest = predict(np.where(region[..., None], twins, faces.images))
+        rest = predict(np.where(region[..., None], originals, faces.images))
         columns[f"without_{name}"] = fake - rest
     return pd.DataFrame(columns).astype(float)
 
@@ -194,8 +207,8 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Fakes with twins.
-    maps : CausalMaps
+        Fakes with originals.
+    maps : PatchEffects
         Of these faces.
     shares : sequence of float
         Growing, from 0 to 1.
@@ -205,7 +218,7 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     -------
     numpy.ndarray of int, (N, G * G)
     """
-    twins, orders = _twins(faces), order_cells(maps.effect)
+    originals, orders = _originals(faces), order_cells(maps.effect)
     cells = cell_numbers(*faces.images.shape[1:3], cell)
     predict = detector.predictor((len(shares) - 1) * (len(faces) + maps.changed.sum()))
     for n, order in enumerate(orders):
@@ -217,7 +230,7 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
                 continue
             base = np.isin(cells, order[:done])
             where = np.concatenate([base[None], base | (cells == open_[:, None, None])])
-            whole, *logits = predict(np.where(where[..., None], twins[n], faces.images[n]))
+            whole, *logits = predict(np.where(where[..., None], originals[n], faces.images[n]))
             # Cells outside the mask remove nothing: what makes matters worse stands behind them.
             lost = np.zeros(cells.max() + 1)
             lost[open_] = whole - np.array(logits)
@@ -226,14 +239,21 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
 
 
 @takes_detector
-def put_back(detector, faces, orders, shares=SHARES, cell=CELL, count=None):
-    """Put the twin's cells back in some order, and read the logit.
+def restore_cells(
+    detector: Detector,
+    faces: Faces,
+    orders: np.ndarray,
+    shares: Sequence[float] = SHARES,
+    cell: int = CELL,
+    count: int | None = None,
+) -> np.ndarray:
+    """Put the original's cells back in some order, and read the logit.
 
     Parameters
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Fakes with twins.
+        Fakes with originals.
     orders : numpy.ndarray of int, (N, G * G)
         Cells by number.
     shares : sequence of float
@@ -246,7 +266,7 @@ def put_back(detector, faces, orders, shares=SHARES, cell=CELL, count=None):
     -------
     numpy.ndarray of float64, (N, len(shares))
     """
-    return _replace(detector, faces.images, _twins(faces), orders, shares, cell, count)
+    return _replace(detector, faces.images, _originals(faces), orders, shares, cell, count)
 
 
 def fill(images, name):
@@ -277,7 +297,7 @@ def fill(images, name):
 
 @takes_detector
 def deletion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, count=None):
-    """Delete cells in some order, as is done where no twin is known (Petsiuk et al. 2018).
+    """Delete cells in some order, as is done where no original is known (Petsiuk et al. 2018).
 
     Parameters
     ----------
@@ -326,28 +346,28 @@ def _replace(detector, images, others, orders, shares, cell, count):
     return logits
 
 
-def score_against_cause(heatmaps, maps, cell=CELL):
+def score_against_effects(heatmaps, maps, cell=CELL):
     """Compare maps with what the experiment found.
 
     Parameters
     ----------
     heatmaps : numpy.ndarray of float, (N, H, W)
-    maps : CausalMaps
+    maps : PatchEffects
     cell : int
 
     Returns
     -------
     pandas.DataFrame
-        One row a face: `cause`, the rank correlation with `CausalMaps.effect` over all cells, and
-        `cause_inside`, over those that the mask touches: knowing where the swap is helps with the
-        first, and only knowing what the detector makes of it with the second. NaN for a map that is
-        the same everywhere.
+        One row per face: `patch_effect`, the rank correlation with `PatchEffects.effect` over all
+        cells, and `patch_effect_inside`, over those that the mask touches: knowing where the swap
+        is helps with the first, and only knowing what the detector makes of it with the second. NaN
+        for a map that is the same everywhere.
     """
     sums = cell_sums(np.asarray(heatmaps, np.float64), cell)
     rows = []
     for one, effect, changed in zip(sums, maps.effect, maps.changed, strict=True):
         rows.append((_rank(one.ravel(), effect.ravel()), _rank(one[changed], effect[changed])))
-    return pd.DataFrame(rows, columns=["cause", "cause_inside"])
+    return pd.DataFrame(rows, columns=["patch_effect", "patch_effect_inside"])
 
 
 def _rank(one, other):
@@ -356,10 +376,10 @@ def _rank(one, other):
     return spearmanr(one, other)[0]
 
 
-def _twins(faces):
-    if faces.twins is None:
+def _originals(faces):
+    if faces.originals is None:
         raise UserError(
-            "These faces have no twins: extract them with twins=True from clips whose real parents "
-            "are pixel-aligned, as the embedded ones are."
+            "These faces have no originals: extract them with originals=True from clips whose "
+            "originals are pixel-aligned, as the embedded ones are."
         )
-    return faces.twins
+    return faces.originals

@@ -1,11 +1,15 @@
 """Does a map lie where the picture was manipulated? (chapters 06_lrp and 09_localisation).
 
 A score alone says little: a face crop has its face, and so its swap, in the middle, and a map that
-knows nothing but this scores well. So every score stands beside those of `baselines`, and `moves`
-asks what the middle cannot answer: does the map go where the swap goes?
+knows nothing but this scores well. So every score stands beside those of `baselines`, and
+`region_contrast` asks what the middle cannot answer: does the map go where the swap goes?
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +19,9 @@ from scipy.stats import rankdata
 from xaifake.detector.intervals import interval_over_people
 from xaifake.errors import UserError
 from xaifake.explainers.registry import make_register
+
+if TYPE_CHECKING:
+    from xaifake.data.dataset import Faces
 
 REGIONS = ("eyes", "nose", "mouth", "jaw", "outside")
 SCORES = {}  # of maps against masks, by the names of their columns
@@ -32,7 +39,7 @@ APART = {
 _register = make_register(SCORES, "score")
 
 
-def register_score(name):
+def register_score(name: str) -> Callable:
     """Make a function a score of maps, which `localise` and `xaifake judge` take along.
 
     Parameters
@@ -110,7 +117,7 @@ def _draw(faces, region):
 
 
 @register_score("mass")
-def relevance_mass_accuracy(heatmaps, masks):
+def relevance_mass_accuracy(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Return the share of the positive relevance that lies in a mask (Arras et al. 2022).
 
     Parameters
@@ -138,7 +145,7 @@ def relevance_mass_accuracy(heatmaps, masks):
 
 
 @register_score("rank")
-def relevance_rank_accuracy(heatmaps, masks):
+def relevance_rank_accuracy(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Return the share of the K most relevant pixels that lie in a mask of K pixels.
 
     The measure of Arras et al. (2022). Of pixels that tie for the last of the K places each counts
@@ -174,7 +181,7 @@ def _rank_accuracy(heatmap, mask):
 
 
 @register_score("pointing")
-def pointing_game(heatmaps, masks):
+def pointing_game(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Tell whether the most relevant pixel lies in a mask (Zhang et al. 2018, without tolerance).
 
     Parameters
@@ -199,7 +206,7 @@ def pointing_game(heatmaps, masks):
 
 
 @register_score("auc")
-def mask_auc(heatmaps, masks):
+def mask_auc(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of telling a mask's pixels from the others by relevance.
 
     Parameters
@@ -312,7 +319,7 @@ def centred_gaussian(height, width):
     return np.exp(-(rows**2 + columns**2) / (2 * CENTRED_SIGMA**2))
 
 
-def localise(heatmaps, faces):
+def localise(heatmaps: np.ndarray, faces: Faces) -> pd.DataFrame:
     """Score maps of fakes against the truth.
 
     Parameters
@@ -325,13 +332,17 @@ def localise(heatmaps, faces):
     Returns
     -------
     pandas.DataFrame
-        One row a face: `SCORES` against the mask, such as `mass`, `rank`, `pointing` and `auc`;
-        `in_eyes`, `in_nose`,
-        `in_mouth`, `in_jaw` and `in_outside`, the shares of the positive relevance in the regions;
-        `on_eyes` ... `on_right_half`, those in the areas that a swap of each would replace.
+        One row per face: `SCORES` against the mask, such as `mass`, `rank`, `pointing` and `auc`;
+        `mass_region_eyes`, `mass_region_nose`, `mass_region_mouth`, `mass_region_jaw` and
+        `mass_region_outside`, the shares of the positive relevance in the regions;
+        `mass_swap_area_eyes` ... `mass_swap_area_right_half`, those in the areas that a swap of
+        each would replace.
     """
     scores = {name: score(heatmaps, faces.masks) for name, score in SCORES.items()}
-    for prefix, areas in (("in", region_masks(faces)), ("on", swap_areas(faces))):
+    for prefix, areas in (
+        ("mass_region", region_masks(faces)),
+        ("mass_swap_area", swap_areas(faces)),
+    ):
         for name, masks in areas.items():
             scores[f"{prefix}_{name}"] = relevance_mass_accuracy(heatmaps, masks)
     return pd.DataFrame(scores)
@@ -347,8 +358,8 @@ def describe_swaps(faces):
     Returns
     -------
     pandas.DataFrame
-        One row a face: `share`, the mask's share of the picture; `swap_in_eyes` ..., the shares of
-        the mask in the regions; `area_of_eyes` ..., the regions' shares of the picture.
+        One row per face: `share`, the mask's share of the picture; `swap_in_eyes` ..., the shares
+        of the mask in the regions; `area_of_eyes` ..., the regions' shares of the picture.
     """
     masks = faces.masks.astype(float)
     columns = {"share": masks.mean((1, 2))}
@@ -358,7 +369,7 @@ def describe_swaps(faces):
     return pd.DataFrame(columns)
 
 
-def moves(table):
+def region_contrast(table):
     """Tell how much more of a map lies in a region when this region is the one swapped.
 
     The control is the same person's clips in which another region, apart from it, was swapped: the
@@ -372,18 +383,19 @@ def moves(table):
     Returns
     -------
     pandas.DataFrame
-        One row a face that has a control: target, region, `swapped` (share of the relevance in its
-        own region), `elsewhere` (the mean share of it in the controls) and `moved`, the difference.
+        One row per face that has a control: target, region, `swapped` (share of the relevance in
+        its own region), `control` (the mean share of it in the controls) and `contrast`, the
+        difference.
     """
     rows = []
     for face in table[table.region.isin(APART)].itertuples():
         same = (table.target == face.target) & table.region.isin(APART[face.region])
-        column = f"on_{face.region}"
+        column = f"mass_swap_area_{face.region}"
         if same.any():
             swapped, others = getattr(face, column), table.loc[same, column].mean()
             rows.append((face.target, face.region, swapped, others, swapped - others))
-    table = pd.DataFrame(rows, columns=["target", "region", "swapped", "elsewhere", "moved"])
-    return table.astype(dict.fromkeys(("swapped", "elsewhere", "moved"), float))
+    table = pd.DataFrame(rows, columns=["target", "region", "swapped", "control", "contrast"])
+    return table.astype(dict.fromkeys(("swapped", "control", "contrast"), float))
 
 
 def rank_agreement(maps):
@@ -422,7 +434,7 @@ def _mean_correlations(values):
 
 
 def means_over_people(
-    table, columns, by="entry", people="target", weights=None, seed=0, resamples=1000
+    table, columns, by="method", people="target", weights=None, seed=0, resamples=1000
 ):
     """Return means of columns for groups of rows, with intervals over people.
 
@@ -472,7 +484,7 @@ def against_best_baseline(table, score, seed=0, resamples=1000):
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of `localise` with the columns entry (a method, or one of `BASELINES`), video, frame
+        Rows of `localise` with the columns method (a method, or one of `BASELINES`), video, frame
         and target.
     score : str
         One of `SCORES`.
@@ -482,20 +494,22 @@ def against_best_baseline(table, score, seed=0, resamples=1000):
     Returns
     -------
     pandas.DataFrame
-        Columns entry, score (its name), value (mean of the differences), low, high, n, people, and
+        Columns method, score (its name), value (mean of the differences), low, high, n, people, and
         `baseline`, the one compared with: the best on the faces that the method was scored on.
     """
-    wide = table.pivot(index=["video", "frame", "target"], columns="entry", values=score)
+    wide = table.pivot(index=["video", "frame", "target"], columns="method", values=score)
     known = [name for name in BASELINES if name in wide]
     parts = []
-    for entry in dict.fromkeys(table.entry):
-        if entry in known:
+    for method in dict.fromkeys(table.method):
+        if method in known:
             continue
-        scored = wide[wide[entry].notna()]
+        scored = wide[wide[method].notna()]
         if scored.empty:  # a map without a positive value has no mass anywhere
             continue
         best = scored[known].mean().idxmax()
-        part = (scored[entry] - scored[best]).rename(score).reset_index()
-        part = means_over_people(part.assign(entry=entry), [score], seed=seed, resamples=resamples)
+        part = (scored[method] - scored[best]).rename(score).reset_index()
+        part = means_over_people(
+            part.assign(method=method), [score], seed=seed, resamples=resamples
+        )
         parts.append(part.assign(baseline=best))
     return pd.concat(parts, ignore_index=True)

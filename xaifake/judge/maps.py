@@ -1,41 +1,52 @@
 """Heatmaps of many faces, kept piece by piece (the command `xaifake maps`)."""
 
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from xaifake.data import load_faces
 from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
 from xaifake.explainers.api import explain, methods
+from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
 from xaifake.runs import ResultCache, digest, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PIECE = 64  # faces
 _KEPT = ("video", "frame", "label", "target", "source", "scene")
 
 
+@renamed_arguments(faces="faces_dir")
 def write_maps(
-    out,
-    method,
-    detector=None,
-    faces=None,
-    split="test",
-    target="fake",
-    count=None,
-    progress=True,
-):
+    out: str | Path,
+    method: str,
+    detector: Detector | None = None,
+    faces_dir: str | Path | None = None,
+    split: str = "test",
+    target: str = "fake",
+    count: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Explain the faces of a split and keep their heatmaps; a second call goes on.
 
     Parameters
     ----------
     out : str or Path
         Folder to write to: ``maps_0000.npz`` ..., each with ``heatmaps``, float32 (64, H, W), the
-        relevance summed over colours and not normalised; ``faces.csv``, one row a face in the
+        relevance summed over colours and not normalised; ``faces.csv``, one row per face in the
         order of the maps.
     method : str
         One of `xaifake.methods()`, with its default options.
     detector : Detector, optional
         The shipped one of the larger scale if not given.
-    faces : str or Path, optional
+    faces_dir : str or Path, optional
         Folder of `extract_faces`; the faces that come with the package if not given.
     split : str
     target : str
@@ -61,7 +72,7 @@ def write_maps(
     if count is not None and count < 1:
         raise UserError(f"count={count}: give the number of faces to explain, at least 1.")
     detector = Detector.pretrained() if detector is None else as_detector(detector)
-    chosen = load_faces(faces, split if faces else None, detector.scale)
+    chosen = load_faces(faces_dir, split if faces_dir else None, detector.known_scale)
     if count is not None and count < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, count).round().astype(int)]
     settings = {
@@ -79,7 +90,7 @@ def write_maps(
 
     starts = range(0, len(chosen), PIECE)
     for first in progress_bar(starts, show=progress, unit="piece", desc=method):
-        folder.cached_arrays(f"maps_{first // PIECE:04d}", lambda first=first: heatmaps(first))
+        folder.cached_arrays(f"maps_{first // PIECE:04d}", partial(heatmaps, first))
     number = np.arange(len(chosen))
     table = chosen.table[list(_KEPT)].assign(
         logit=detector.logits(chosen.images), piece=number // PIECE, row=number % PIECE

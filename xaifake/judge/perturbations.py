@@ -4,7 +4,11 @@ Blur and noise leave everything where it was, so their maps compare pixel by pix
 transform moves it: its map is first warped back, and compared where the pixels survived both ways.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +23,18 @@ from xaifake.errors import UserError
 from xaifake.explainers.stored import GRIDS
 from xaifake.progress import progress_bar
 
-SCORES = ("accuracy", "auc", "probability_real", "probability_fake", "false_fake", "recall")
+if TYPE_CHECKING:
+    from xaifake.data.dataset import Faces
+    from xaifake.detector.detector import Detector
+
+SCORES = (
+    "accuracy",
+    "auc",
+    "probability_real",
+    "probability_fake",
+    "false_positive_rate",
+    "recall",
+)
 
 
 def _as_numbers(values, shape):
@@ -50,7 +65,7 @@ class Perturbation:
     kind: str
     strength: float
 
-    def apply(self, images):
+    def apply(self, images: np.ndarray) -> np.ndarray:
         """Return perturbed pictures.
 
         Parameters
@@ -64,7 +79,7 @@ class Perturbation:
         """
         raise NotImplementedError
 
-    def undo(self, maps):
+    def undo(self, maps: np.ndarray) -> np.ndarray:
         """Bring maps of perturbed pictures back to the pictures' own places.
 
         Parameters
@@ -78,7 +93,7 @@ class Perturbation:
         """
         return np.array(maps)
 
-    def survives(self, height, width):
+    def survives(self, height: int, width: int) -> np.ndarray:
         """Tell which pixels come back whole.
 
         Returns
@@ -109,7 +124,7 @@ class Blur(Perturbation):
         """Sigma, in pixels."""
         return self.sigma
 
-    def apply(self, images):
+    def apply(self, images: np.ndarray) -> np.ndarray:
         """Return blurred pictures; see `Perturbation.apply`."""
         images = _check_batch(images)
         blurred = gaussian_filter(images.astype(np.float64), (0, self.sigma, self.sigma, 0))
@@ -140,7 +155,7 @@ class Noise(Perturbation):
         """Sigma, in grey levels."""
         return self.sigma
 
-    def apply(self, images):
+    def apply(self, images: np.ndarray) -> np.ndarray:
         """Return noisy pictures; see `Perturbation.apply`."""
         images = _check_batch(images)
         noise = np.random.default_rng(self.seed).normal(0, self.sigma, images.shape)
@@ -177,18 +192,18 @@ class Affine(Perturbation):
         usable = _as_numbers(self.shift, (2,)) is not None
         _check(usable, "shift", self.shift, "two numbers, right and down")
 
-    def apply(self, images):
+    def apply(self, images: np.ndarray) -> np.ndarray:
         """Return warped pictures, by bilinear interpolation; see `Perturbation.apply`."""
         images = _check_batch(images)
         transform = self._transform(*images.shape[1:3])
         return _warp(images, transform.inverse, mode="reflect")
 
-    def undo(self, maps):
+    def undo(self, maps: np.ndarray) -> np.ndarray:
         """Bring maps back by the exact inverse transform; see `Perturbation.undo`."""
         maps = _check_batch(maps)
         return _warp(maps, self._transform(*maps.shape[1:3]), mode="constant")
 
-    def survives(self, height, width):
+    def survives(self, height: int, width: int) -> np.ndarray:
         """Tell which pixels are made of pixels of the picture, both ways."""
         transform = self._transform(height, width)
         rows, columns = np.mgrid[:height, :width]
@@ -207,26 +222,26 @@ class Affine(Perturbation):
         return AffineTransform(matrix=matrix)
 
 
-def rotation(degrees):
+def rotation(degrees: float) -> Affine:
     """Turn the picture about its middle, clockwise as seen on the page for positive degrees."""
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
     return Affine(((cosine, -sine), (sine, cosine)), kind="rotation", strength=degrees)
 
 
-def translation(right, down=0.0):
+def translation(right: float, down: float = 0.0) -> Affine:
     """Move the picture by pixels; its strength is the distance, negative to the left and up."""
     distance = np.hypot(right, down) * (np.sign(right) or np.sign(down))
     return Affine(_IDENTITY, (right, down), kind="translation", strength=float(distance))
 
 
-def scaling(factor):
+def scaling(factor: float) -> Affine:
     """Enlarge the picture about its middle for a factor above 1, reduce it for one below."""
     _check(factor > 0, "factor", factor, "a number above 0")
     return Affine(((factor, 0.0), (0.0, factor)), kind="scaling", strength=factor)
 
 
-def shear(degrees):
+def shear(degrees: float) -> Affine:
     """Slant the picture: what stood upright leans to the left by `degrees`, from -80 to 80."""
     _check(abs(degrees) <= 80, "degrees", degrees, "at most 80 to either side")
     slope = np.tan(np.deg2rad(degrees))
@@ -258,7 +273,14 @@ def stored_curves():
 
 
 @takes_detector
-def perturbation_curve(detector, faces, perturbations, seed=0, resamples=1000, progress=True):
+def perturbation_curve(
+    detector: Detector,
+    faces: Faces,
+    perturbations: Sequence[Perturbation],
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Measure how a detector's answers change with the strength of perturbations.
 
     Parameters
@@ -278,7 +300,7 @@ def perturbation_curve(detector, faces, perturbations, seed=0, resamples=1000, p
         Columns kind, strength, score, value, low, high, with 95 % intervals over people; six rows
         a perturbation: accuracy and auc of single frames, `probability_real` and
         `probability_fake` (the mean probability of fake that real and fake faces are given),
-        `false_fake` (share of the real faces called fake) and `recall` (of the fakes).
+        `false_positive_rate` (share of the real faces called fake) and `recall` (of the fakes).
     """
     rows, predict = [], detector.predictor(len(faces) * len(perturbations))
     bar = progress_bar(perturbations, show=progress, delay=3, unit="perturbation")

@@ -274,7 +274,7 @@ def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
     Returns
     -------
     pandas.DataFrame
-        Rows of `score_planted` of pictures whose cue the detector finds, with entry, size,
+        Rows of `score_planted` of pictures whose cue the detector finds, with method, size,
         contrast and detection (the detector's AUC there), `partly` (whether the cue was planted in
         half of the fakes alone) and `share`, the cue's share of the picture.
     """
@@ -295,7 +295,7 @@ def sweep(faces, ways, seed=0, sizes=SIZES, contrasts=CONTRASTS, **training):
             case = {"size": size, "contrast": contrast, "detection": auc, "partly": partly}
             for name, way in ways.items() if len(rows) else ():
                 scores = score_planted(way(detector, planted[rows])[0], masks[rows])
-                parts.append(scores.assign(entry=name, **case, share=masks[0].mean()))
+                parts.append(scores.assign(method=name, **case, share=masks[0].mean()))
     if not parts:
         raise UserError(
             f"The trained network finds no cue of sizes {list(sizes)} and contrasts "

@@ -4,8 +4,12 @@ These checks are read as passed or failed and rank nothing: a map of pure noise 
 randomisation test best of all (Binder et al. 2023).
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -17,6 +21,9 @@ from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
 from xaifake.judge.stability import compare
 
+if TYPE_CHECKING:
+    from xaifake.detector.detector import Detector
+
 ORDERS = ("top_down", "bottom_up")
 STEPS = 6
 # A map that is this much like the trained network's when most of the training is gone shows the
@@ -26,7 +33,7 @@ MOST = 0.75  # of the layers
 
 
 @takes_detector
-def randomised(detector, order="top_down", steps=STEPS, seed=0):
+def cascading_randomisation(detector, order="top_down", steps=STEPS, seed=0):
     """Take away what a network has learned, some layers at a time (Adebayo et al. 2018).
 
     Every layer's weights are shuffled within the layer, so that their sizes stay what they were;
@@ -69,7 +76,7 @@ def _copy(detector):
 
 
 def _shuffled(model, order, steps, seed):
-    """Yield each step of `randomised` with the list of all weights in the copy's place."""
+    """Yield `cascading_randomisation` with the list of all weights in the copy's place."""
     if order not in ORDERS:
         raise UserError(f"No order {order!r}: give {' or '.join(ORDERS)}.")
     weights = [layer.get_weights() for layer in model.layers]
@@ -109,7 +116,7 @@ def map_similarity(one, other):
     Returns
     -------
     pandas.DataFrame
-        One row a picture: `rank_correlation`; `rank_correlation_absolute`, that of the sizes; and
+        One row per picture: `rank_correlation`; `rank_correlation_absolute`, that of the sizes; and
         `ssim`, the structural similarity (Wang et al. 2004) of the maps as grey levels, each
         divided by the 99.5th percentile of its sizes and cut there, as they are seen in figures.
         NaN where a map is the same everywhere or not finite.
@@ -131,7 +138,14 @@ def _seen(heatmap):
 
 
 @takes_detector
-def randomisation_curve(detector, explainer, images, original=None, steps=STEPS, seed=0):
+def randomisation_curve(
+    detector: Detector,
+    explainer: Callable,
+    images: np.ndarray,
+    original: np.ndarray | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Follow a method's maps while the network loses what it has learned.
 
     Parameters
@@ -143,7 +157,7 @@ def randomisation_curve(detector, explainer, images, original=None, steps=STEPS,
     original : numpy.ndarray of float, (N, H, W), optional
         The maps of the trained network; made if not given.
     steps, seed : int
-        As in `randomised`.
+        As in `cascading_randomisation`.
 
     Returns
     -------
@@ -168,7 +182,7 @@ def randomisation_curve(detector, explainer, images, original=None, steps=STEPS,
     return pd.concat(parts, ignore_index=True)
 
 
-def alike_when_shuffled(curves):
+def agreement_when_randomised(curves):
     """Return how alike each method's maps are when most of the layers are shuffled, top-down.
 
     Not all of them are: what is left are the first layers, which see edges and colours whatever the
@@ -177,16 +191,16 @@ def alike_when_shuffled(curves):
     Parameters
     ----------
     curves : pandas.DataFrame
-        Of `randomisation_curve`, with a column entry.
+        Of `randomisation_curve`, with a column method.
 
     Returns
     -------
     pandas.Series
-        Mean rank correlation by entry, at the first step that shuffles `MOST` of the layers.
+        Mean rank correlation by method, at the first step that shuffles `MOST` of the layers.
     """
     rows = curves[(curves.order == "top_down") & (curves.shuffled >= MOST)]
     return (
-        rows[rows.step == rows.step.min()].groupby("entry", observed=True).rank_correlation.mean()
+        rows[rows.step == rows.step.min()].groupby("method", observed=True).rank_correlation.mean()
     )
 
 

@@ -4,12 +4,19 @@ The map of the perturbed picture is brought back to the picture's own place and 
 picture's map, where pixels survived both ways (Tetkova and Hansen 2023 call it equivariance).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from xaifake.errors import UserError
 from xaifake.judge.perturbations import Affine, Blur, Noise, rotation, scaling, shear, translation
+
+if TYPE_CHECKING:
+    from xaifake.judge.perturbations import Perturbation
 
 TOP = 0.1
 # What stability was measured at: settings of chapter 8 that leave most verdicts as they were, and
@@ -27,7 +34,9 @@ SETTINGS = (
 )
 
 
-def stability(heatmaps, perturbed, perturbation):
+def stability(
+    heatmaps: np.ndarray, perturbed: np.ndarray, perturbation: Perturbation
+) -> pd.DataFrame:
     """Compare maps with those of perturbed pictures, brought back.
 
     Parameters
@@ -41,7 +50,7 @@ def stability(heatmaps, perturbed, perturbation):
     Returns
     -------
     pandas.DataFrame
-        One row a picture, over the pixels that survive: `correlation`, `rank_correlation`, and
+        One row per picture, over the pixels that survive: `correlation`, `rank_correlation`, and
         `overlap`, the share that the tenths with the most relevance have in common (0.1 by
         chance; with ties, the cosine of the probabilities to be among them). NaN where a map is
         the same everywhere or not finite.

@@ -14,8 +14,10 @@ PALETTE = sns.color_palette("colorblind")
 REAL, FAKE = PALETTE[0], PALETTE[1]
 MASK_COLOUR = np.array([0, 158, 115])
 # Jaw, brows, bridge, nostrils, eyes, lips, inner lips: first and last landmark, and if closed.
-FACE_PARTS = ((0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False))
-FACE_PARTS += ((36, 42, True), (42, 48, True), (48, 60, True), (60, 68, True))
+FACE_PARTS = (
+    *((0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False)),
+    *((36, 42, True), (42, 48, True), (48, 60, True), (60, 68, True)),
+)
 
 
 def subplots(rows, columns, size, **options):
@@ -159,7 +161,7 @@ def plot_depth(tables):
     Parameters
     ----------
     tables : dict of float to pandas.DataFrame
-        What `xaifake.explainers.describe_depth` returned, by scale.
+        What `xaifake.explainers.activation_statistics` returned, by scale.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained")
     for (scale, table), colour in zip(tables.items(), PALETTE, strict=False):
@@ -172,7 +174,7 @@ def plot_depth(tables):
         draw(middle, table.similarity, name=", own picture")
         draw(middle, table.similarity_other, "--", ", another face")
         draw(right, table.active_places, name=", places active")
-        draw(right, table.never_active, ":", ", never active", 2.5)
+        draw(right, table.dead_channels, ":", ", never active", 2.5)
     left.set(yscale="log", ylabel="places of a map")
     middle.set(ylabel="absolute correlation", ylim=(0, None))
     right.set(ylabel="share", ylim=(-0.03, 1))
@@ -233,9 +235,9 @@ def plot_relevance_depth(table):
         `xaifake.explainers.lrp.relevance_by_layer` of one picture for several rules, with a column
         `rule`.
     """
-    table = table[table.whole]
+    table = table[table.is_bottleneck]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, column in zip(axes, ("relevance", "size"), strict=True):
+    for axis, column in zip(axes, ("relevance", "abs_sum"), strict=True):
         for (rule, part), style in zip(table.groupby("rule", sort=False), ("-", "--", "-.", ":")):
             values = part[column].to_numpy() / part.relevance.iloc[-1]
             axis.plot(["picture", *part.layer[1:]], values, style, lw=1.8, label=rule)
@@ -245,5 +247,5 @@ def plot_relevance_depth(table):
     axes[0].set(ylabel="sum / logit")
     axes[0].axhline(0, color="grey", lw=0.6)
     axes[0].legend(fontsize=7)
-    axes[1].set(ylabel="size / logit", yscale="log")
+    axes[1].set(ylabel="sum without signs / logit", yscale="log")
     return figure

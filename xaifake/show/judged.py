@@ -24,27 +24,27 @@ SHORT = {
 }
 
 
-def kind(entry):
+def kind(method):
     """Tell a baseline, iNNvestigate's method or this package's by its name."""
-    if entry in BASELINES:
+    if method in BASELINES:
         return "baseline"
-    return "iNNvestigate" if entry.endswith("(iNNvestigate)") else "method"
+    return "iNNvestigate" if method.endswith("(iNNvestigate)") else "method"
 
 
-def short(entry):
+def short(method):
     """Return a name that fits beside a figure."""
     for long, brief in SHORT.items():
-        entry = entry.replace(long, brief)
-    return entry
+        method = method.replace(long, brief)
+    return method
 
 
 def plot_scores(panels, reference=None, xlabel="", order=None):
-    """Plot scores with intervals, one line per entry, baselines and methods alike.
+    """Plot scores with intervals, one line per method, baselines and methods alike.
 
     Parameters
     ----------
     panels : dict of str to pandas.DataFrame
-        By title; columns entry, value, low and high.
+        By title; columns method, value, low and high.
     reference : float or dict of str to float, optional
         Draw a dashed line here; by title if the panels differ.
     xlabel : str
@@ -53,14 +53,14 @@ def plot_scores(panels, reference=None, xlabel="", order=None):
     """
     if order is None:
         first = next(iter(panels.values()))
-        order = first.sort_values("value", ascending=False).entry.tolist()
+        order = first.sort_values("value", ascending=False).method.tolist()
     size = (3.4 * len(panels) + 2.0, 0.9 + 0.21 * len(order))
     figure, axes = subplots(1, len(panels), size, sharey=True)
-    places = {entry: -number for number, entry in enumerate(order)}
+    places = {method: -number for number, method in enumerate(order)}
     for axis, (title, table) in zip(axes[0], panels.items(), strict=True):
-        table = table[table.entry.isin(order)]
-        for name, group in table.groupby(table.entry.astype(str).map(kind)):
-            y, colour = group.entry.astype(str).map(places), COLOURS[name]
+        table = table[table.method.isin(order)]
+        for name, group in table.groupby(table.method.astype(str).map(kind)):
+            y, colour = group.method.astype(str).map(places), COLOURS[name]
             axis.hlines(y, group.low, group.high, color=colour, linewidth=2.5, alpha=0.45)
             axis.plot(group.value, y, SHAPES[name], color=colour, markersize=4)
         line = reference.get(title) if isinstance(reference, dict) else reference
@@ -70,13 +70,13 @@ def plot_scores(panels, reference=None, xlabel="", order=None):
         axis.set_yticks(list(places.values()), [short(e) for e in order], fontsize=7)
         axis.grid(axis="x", alpha=0.3)
         sns.despine(ax=axis)
-    for label, entry in zip(axes[0, 0].get_yticklabels(), order, strict=True):
-        label.set_color(COLOURS[kind(entry)])
+    for label, method in zip(axes[0, 0].get_yticklabels(), order, strict=True):
+        label.set_color(COLOURS[kind(method)])
     axes[0, 0].set_ylim(-len(order) + 0.4, 0.6)
     return figure
 
 
-def plot_rank_agreement(table, entries):
+def plot_rank_agreement(table, methods):
     """Plot how alike methods rank the places of a picture.
 
     Left the plain rank correlation of each pair, right with the centre taken out.
@@ -85,19 +85,19 @@ def plot_rank_agreement(table, entries):
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("agreement")` for one scale.
-    entries : sequence of str
+    methods : sequence of str
     """
-    side = 0.9 + 0.3 * len(entries)
+    side = 0.9 + 0.3 * len(methods)
     figure, axes = subplots(1, 2, (2 * side + 1.2, side + 0.6), sharey=True)
     titles = {"rank_correlation": "as they are", "beyond_centre": "beyond the centre"}
-    names = [short(entry) for entry in entries]
-    both = pd.concat([table, table.rename(columns={"entry": "other", "other": "entry"})])
+    names = [short(method) for method in methods]
+    both = pd.concat([table, table.rename(columns={"method": "other", "other": "method"})])
     for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
-        square = both.astype({"entry": str, "other": str}).pivot(
-            index="entry", columns="other", values=column
+        square = both.astype({"method": str, "other": str}).pivot(
+            index="method", columns="other", values=column
         )
         sns.heatmap(
-            square.reindex(index=entries, columns=entries).to_numpy(), cmap="RdBu_r", vmin=-1,
+            square.reindex(index=methods, columns=methods).to_numpy(), cmap="RdBu_r", vmin=-1,
             vmax=1, annot=True, fmt=".1f", square=True, cbar=axis is axes[0, -1],
             xticklabels=names, yticklabels=names, annot_kws={"fontsize": 6},
             cbar_kws={"shrink": 0.6}, ax=axis,
@@ -108,31 +108,31 @@ def plot_rank_agreement(table, entries):
     return figure
 
 
-def plot_stability(table, entries, score="correlation"):
+def plot_stability(table, methods, score="correlation"):
     """Plot how alike the maps of perturbed pictures are, beside what interpolation allows.
 
-    One panel per entry; one line per perturbation, its mean and a dash at its ceiling.
+    One panel per method; one line per perturbation, its mean and a dash at its ceiling.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("stability")`.
-    entries : sequence of str
+    methods : sequence of str
     score : str
         Column of the table, which also has its ``ceiling_``.
     """
-    table = table[(table.kind != "seed") & table.entry.isin(entries)]
+    table = table[(table.kind != "seed") & table.method.isin(methods)]
     table = table.assign(label=table.kind + " " + table.strength.map("{:g}".format))
     order = list(dict.fromkeys(table.label))
-    size = (1.15 + 1.25 * len(entries), 0.8 + 0.24 * len(order))
-    figure, axes = subplots(1, len(entries), size, sharey=True)
-    for axis, entry in zip(axes[0], entries, strict=True):
-        part = table[table.entry == entry].groupby("label")
+    size = (1.15 + 1.25 * len(methods), 0.8 + 0.24 * len(order))
+    figure, axes = subplots(1, len(methods), size, sharey=True)
+    for axis, method in zip(axes[0], methods, strict=True):
+        part = table[table.method == method].groupby("label")
         means = part[[score, f"ceiling_{score}"]].mean().reindex(order)
         places = -np.arange(len(order))
         axis.barh(places, means[score], color=PALETTE[0], height=0.6)
         axis.plot(means[f"ceiling_{score}"], places, "|", color="black", ms=9, mew=1.6)
-        axis.set_title(short(entry).replace(" ", "\n", 1), fontsize=7)
+        axis.set_title(short(method).replace(" ", "\n", 1), fontsize=7)
         axis.set(xlim=(min(0, means[score].min()) - 0.02, 1.05))
         axis.set_yticks(places, order, fontsize=7)
         axis.tick_params(axis="x", labelsize=7)
@@ -142,27 +142,27 @@ def plot_stability(table, entries, score="correlation"):
     return figure
 
 
-def plot_randomisation(table, entries, score, reference=None):
+def plot_randomisation(table, methods, score, reference=None):
     """Plot how alike maps stay to the trained network's while its weights are shuffled.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("randomisation")`.
-    entries : sequence of str
+    methods : sequence of str
     score : str
     reference : float, optional
         Draw a dashed line here.
     """
     figure, axes = subplots(1, 2, (8.6, 3.4), sharey=True)
     titles = {"top_down": "from the logit down", "bottom_up": "from the picture up"}
-    styles = dict(zip(entries, ("-", "--", "-.", ":") * len(entries), strict=False))
+    styles = dict(zip(methods, ("-", "--", "-.", ":") * len(methods), strict=False))
     for axis, (order, title) in zip(axes[0], titles.items(), strict=True):
-        for entry, colour in _coloured(entries):
-            part = table[(table.order == order) & (table.entry == entry)]
+        for method, colour in _coloured(methods):
+            part = table[(table.order == order) & (table.method == method)]
             means, style = part.groupby("shuffled")[score].mean(), {"marker": "o", "ms": 3}
-            line = [0, *means.index], [1, *means], styles[entry]
-            axis.plot(*line, color=colour, label=short(entry), **style)
+            line = [0, *means.index], [1, *means], styles[method]
+            axis.plot(*line, color=colour, label=short(method), **style)
         axis.axhline(0, color="grey", lw=0.6)
         if reference is not None:
             axis.axhline(reference, color="0.3", linestyle="--", lw=1)
@@ -170,8 +170,8 @@ def plot_randomisation(table, entries, score, reference=None):
     return _with_legend(figure, axes, score.replace("_", " "))
 
 
-def _coloured(entries):
-    return zip(entries, sns.color_palette("colorblind", len(entries)), strict=True)
+def _coloured(methods):
+    return zip(methods, sns.color_palette("colorblind", len(methods)), strict=True)
 
 
 def _with_legend(figure, axes, ylabel):
@@ -183,22 +183,22 @@ def _with_legend(figure, axes, ylabel):
     return figure
 
 
-def plot_planted(table, entries):
+def plot_planted(table, methods):
     """Plot where methods find a planted cue, by its size and contrast.
 
-    One panel per entry with the share of found cues, and first the detector's own AUC. White where
+    One panel per method with the share of found cues, and first the detector's own AUC. White where
     the detector finds none.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("planted")`, planted in all.
-    entries : sequence of str
+    methods : sequence of str
     """
     detected = table.groupby(["size", "contrast"]).detection.mean().unstack()
-    found = table.groupby(["entry", "size", "contrast"], observed=True).found.mean().unstack()
+    found = table.groupby(["method", "size", "contrast"], observed=True).found.mean().unstack()
     grids = {"detector's AUC": detected}
-    grids |= {short(entry): found.loc[entry].reindex_like(detected) for entry in entries}
+    grids |= {short(method): found.loc[method].reindex_like(detected) for method in methods}
     figure, axes = in_rows(len(grids), min(5, len(grids)), 1.75, 1.7)
     for axis, (title, grid) in zip(axes.flat, grids.items(), strict=False):
         axis.axis("on")
@@ -215,26 +215,26 @@ def plot_planted(table, entries):
     return figure
 
 
-def plot_put_back(means, entries):
-    """Plot how much of the logit gap goes as the twin's cells are put back.
+def plot_restored(means, methods):
+    """Plot how much of the logit gap goes as the original's cells are put back.
 
     Parameters
     ----------
     means : pandas.DataFrame
-        Columns entry, percent and value, a share of the gap.
-    entries : dict of str to str
+        Columns method, percent and value, a share of the gap.
+    methods : dict of str to str
         Entries and what to call them.
     """
     figure, axis = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
-    known = {"best": "black", "cause": "0.45"}
-    others = iter(sns.color_palette("colorblind", len(entries)))
-    for entry, name in entries.items():
-        part = means[means.entry == entry].sort_values("percent")
-        baseline = kind(entry) == "baseline"
+    known = {"best": "black", "patch_effect": "0.45"}
+    others = iter(sns.color_palette("colorblind", len(methods)))
+    for method, name in methods.items():
+        part = means[means.method == method].sort_values("percent")
+        baseline = kind(method) == "baseline"
         axis.plot(
             [0, *part.percent], [0, *part.value], label=name, lw=1.8,
-            color=known.get(entry) or next(others), marker="s" if baseline else "o", ms=4,
-            linestyle="--" if baseline else ":" if entry in known else "-",
+            color=known.get(method) or next(others), marker="s" if baseline else "o", ms=4,
+            linestyle="--" if baseline else ":" if method in known else "-",
         )  # fmt: skip
     axis.set(xlabel="percent of the picture put back", ylabel="share of the logit gap gone")
     axis.axhline(1, color="grey", lw=0.6)
@@ -243,24 +243,24 @@ def plot_put_back(means, entries):
     return figure
 
 
-def plot_filling(table, entries):
+def plot_filling(table, methods):
     """Plot the logit while cells are deleted from fakes, by fill.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("filling")` for one act.
-    entries : dict of str to str
+    methods : dict of str to str
         Entries and what to call them.
     """
     fills = list(dict.fromkeys(table.fill))
     figure, axes = subplots(1, len(fills), (3.4 * len(fills) + 1.8, 3.2), sharey=True)
     for axis, filled in zip(axes[0], fills, strict=True):
-        for entry, colour in _coloured(entries):
-            part = table[(table.fill == filled) & (table.entry == entry)]
+        for method, colour in _coloured(methods):
+            part = table[(table.fill == filled) & (table.method == method)]
             means, style = part.groupby("share").logit.mean(), {"marker": "o", "ms": 3}
-            line = "--" if kind(entry) == "baseline" else "-"
-            axis.plot(means.index, means, line, color=colour, label=entries[entry], **style)
+            line = "--" if kind(method) == "baseline" else "-"
+            axis.plot(means.index, means, line, color=colour, label=methods[method], **style)
         axis.axhline(0, color="grey", lw=0.8)
         axis.set(title=f"filled with {filled}", xlabel="share of the picture")
     return _with_legend(figure, axes, "mean logit")
@@ -272,7 +272,7 @@ def plot_summary(table, better):
     Parameters
     ----------
     table : pandas.DataFrame
-        Numbers, one row per entry and one column per criterion; NaN where not measured.
+        Numbers, one row per method and one column per criterion; NaN where not measured.
     better : dict of str to (float, float)
         By column: the values of the palest and the darkest colour.
     """

@@ -149,7 +149,7 @@ def show_channels(maps, columns=16, numbers=None, width=9.0):
 
 
 def show_layers(layers, width=1.1):
-    """Show a few channels of several layers, one row a layer.
+    """Show a few channels of several layers, one row per layer.
 
     Parameters
     ----------

@@ -2,4 +2,4 @@
 
 from xaifake.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"report": ["explain_video"]})
+__getattr__, __dir__, __all__ = attach(__name__)

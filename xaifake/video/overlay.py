@@ -11,14 +11,14 @@ from scipy.special import expit
 
 from xaifake.data.encoding import VideoWriter
 from xaifake.data.faces import FaceFinder, cut_square, face_square
-from xaifake.data.footage import open_footage
+from xaifake.data.media import open_media
 from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
 from xaifake.progress import progress_bar
 from xaifake.show.maps import COLOURS
 from xaifake.video import wording
-from xaifake.video.examination import find_entries
-from xaifake.video.people import Person, assign
+from xaifake.video.case_report import find_configs
+from xaifake.video.tracks import FaceTrack, assign
 
 BATCH = 32  # frames
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
@@ -35,7 +35,7 @@ def check_overlay(out, path):
         return
     if out.suffix.lower() != ".mp4":
         raise UserError(f"{out} is not the name of a video: give one that ends in .mp4.")
-    if open_footage(path).kind != "video":
+    if open_media(path).kind != "video":
         raise UserError(f"{path} is no video: --video needs one.")
     if not out.parent.is_dir():
         raise UserError(f"There is no folder {out.parent} to write {out.name} to: make it first.")
@@ -66,11 +66,11 @@ def write_overlay(report, out, progress=True):
     footage = report.footage
     if footage.kind != "video":
         raise UserError(f"{footage.name} is a {footage.kind}: --video needs a video.")
-    entry = next((e for e in find_entries(report.settings["methods"]) if not e.dear), None)
-    entry = entry or find_entries([_CHEAP])[0]
+    config = next((e for e in find_configs(report.settings["methods"]) if not e.slow), None)
+    config = config or find_configs([_CHEAP])[0]
     finder = FaceFinder()
-    artist = _Artist(report, entry, finder)
-    pairs = _with_faces(footage, finder, any("too_small" in v.doubts for v in report.verdicts))
+    artist = _Artist(report, config, finder)
+    pairs = _with_faces(footage, finder, any("too_small" in v.flags for v in report.predictions))
     if progress:
         print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
@@ -90,7 +90,7 @@ def write_overlay(report, out, progress=True):
 
 
 def _with_faces(footage, finder, small):
-    """Yield every frame with the faces in it; small ones are looked for as `find_people` does."""
+    """Yield every frame with the faces in it; small ones are looked for as `track_faces` does."""
     shown, searched = tee(footage.read())
     found = finder.follow(frame.image for frame in searched)
     for frame, faces in zip(shown, found, strict=True):
@@ -102,15 +102,15 @@ def _with_faces(footage, finder, small):
 class _Artist:
     """Draws on frames in their order; knows who was where a frame ago."""
 
-    def __init__(self, report, entry, finder):
-        self.report, self.entry, self.finder = report, entry, finder
-        self.people = [verdict.person for verdict in report.verdicts]
-        self.doubtful = {id(v.person) for v in report.verdicts if v.doubts}
+    def __init__(self, report, config, finder):
+        self.report, self.config, self.finder = report, config, finder
+        self.people = [prediction.person for prediction in report.predictions]
+        self.doubtful = {id(v.person) for v in report.predictions if v.flags}
         self.scores = {}  # by person: sum and number of the probabilities so far
         self.limits = {}  # by person: what the darkest colour stands for
         self.before = []  # faces of the last frame, what they look like, and whose they are
         self.colours = matplotlib.colormaps[COLOURS]
-        self.note = wording.overlay_note(entry.name)
+        self.note = wording.overlay_note(config.name)
         if report.truth.get("label") == 1:
             self.note = f"Manipulated research illustration. {self.note}"
 
@@ -127,7 +127,7 @@ class _Artist:
         ]
         maps, logits = iter(()), iter(())
         if crops:
-            heatmaps, said = self.entry.maps(self.report.detector, np.stack(crops))
+            heatmaps, said = self.config.maps(self.report.detector, np.stack(crops))
             maps, logits = iter(heatmaps), iter(said["logit"])
         for (frame, _), pairs, ones in zip(batch, seen, squares, strict=True):
             picture = frame.image.copy()
@@ -144,7 +144,7 @@ class _Artist:
             owners = assign(self.people, descriptions)
             for k, owner in enumerate(owners):
                 if owner is None:
-                    owners[k] = Person(description=descriptions[k])
+                    owners[k] = FaceTrack(description=descriptions[k])
                     self.people.append(owners[k])
         self.before = list(zip(faces, looks, owners, strict=True))
         return list(zip(faces, owners, strict=True))

@@ -73,13 +73,13 @@ def marked_jpeg(portrait, manipulated):
     return encode_jpeg(image)
 
 
-def score_chart(verdict, footage):
+def score_chart(prediction, footage):
     """Return the score over time as places in a drawing; None for a single frame.
 
     Parameters
     ----------
-    verdict : xaifake.video.report.Verdict
-    footage : xaifake.data.footage.Footage
+    verdict : xaifake.video.report.Prediction
+    footage : xaifake.data.media.VideoReader
 
     Returns
     -------
@@ -88,22 +88,22 @@ def score_chart(verdict, footage):
         the person lies between, the line is broken), ``decided`` (x, y and rank), ``ticks`` (x and
         text) and the sizes of `CHART`.
     """
-    sightings = verdict.person.sightings
-    if len(sightings) < 2:
+    detections = prediction.person.detections
+    if len(detections) < 2:
         return None
-    along = np.array([_moment(footage, s.number) for s in sightings])
+    along = np.array([_moment(footage, s.number) for s in detections])
     length = max(_moment(footage, len(footage) - 1), 1e-9)
     wide = CHART["width"] - CHART["left"] - CHART["right"]
     x = CHART["left"] + along / length * wide
     inner = CHART["height"] - CHART["top"] - CHART["bottom"]
-    y = CHART["top"] + (1 - expit(np.asarray(verdict.logits, np.float64))) * inner
+    y = CHART["top"] + (1 - expit(np.asarray(prediction.logits, np.float64))) * inner
     points = [(round(float(a), 1), round(float(b), 1)) for a, b in zip(x, y, strict=True)]
     shares = (0, 0.25, 0.5, 0.75, 1)
     return {
         **CHART,
         "points": points,
         "lines": [" ".join(f"{a},{b}" for a, b in part) for part in _unbroken(points, along)],
-        "decided": [(*points[k], rank) for rank, k in enumerate(verdict.deciding, start=1)],
+        "decided": [(*points[k], rank) for rank, k in enumerate(prediction.deciding, start=1)],
         "ticks": [(round(CHART["left"] + share * wide, 1), share * length) for share in shares],
     }
 

@@ -29,10 +29,10 @@ DIRECTIONS = 10  # of the features that are told apart
 FOLDS = 4  # or as many as there are people
 LEAST_FACES = 20
 PASSED = 0.95  # share of known faces that are to pass as known
-REASONS = {
+FLAGS = {
     "too_small": "the face is too small",
     "blurred": "the face is blurred",
-    "unlike": "the picture is unlike those that the detector was tested on",
+    "out_of_distribution": "the picture is unlike those that the detector was tested on",
 }
 
 
@@ -58,7 +58,7 @@ class Reference:
         Along these directions.
     rest : float
         Mean of the squared distance from the plane of these directions.
-    most_distance : float
+    most_ood_score : float
         `distance` that 95 in 100 known faces keep below, when the people measured are others than
         those that the mean and the directions are from.
     """
@@ -72,7 +72,7 @@ class Reference:
     directions: np.ndarray
     variances: np.ndarray
     rest: float
-    most_distance: float
+    most_ood_score: float
 
     def distance(self, features):
         """Return how far features (N, C) are from the known ones: float (N,).
@@ -102,12 +102,12 @@ class Reference:
         return {"low": place / 5, "high": (place + 1) / 5, "n": int(inside.sum()), "fakes": fakes}
 
     def confusion(self):
-        """Return how the test clips were judged: false_fake of real, and true_fake of fake."""
+        """Count how the test clips were judged: true and false positives, of fake and real."""
         said, fake = self.probabilities > 0.5, self.labels == 1
         return {
-            "false_fake": int((said & ~fake).sum()),
+            "false_positives": int((said & ~fake).sum()),
             "real": int((~fake).sum()),
-            "true_fake": int((said & fake).sum()),
+            "true_positives": int((said & fake).sum()),
             "fake": int(fake.sum()),
         }
 
@@ -266,21 +266,21 @@ def check_faces(detector, images, sides, reference):
     Returns
     -------
     pandas.DataFrame
-        One row a face: side, sharpness, distance, and by `REASONS` whether it is too_small (below
-        `SMALLEST`), blurred or unlike the known faces.
+        One row per face: side, sharpness, ood_score, and by `FLAGS` whether it is too_small (below
+        `SMALLEST`), blurred or out_of_distribution, unlike the known faces.
     """
     table = pd.DataFrame({"side": sides, "sharpness": sharpness(images)})
-    table["distance"] = reference.distance(features(detector, images))
+    table["ood_score"] = reference.distance(features(detector, images))
     table["too_small"] = table.side < SMALLEST
     table["blurred"] = ~(table.sharpness >= reference.least_sharpness)
     # Nothing that cannot be compared passes.
-    table["unlike"] = ~(table.distance <= reference.most_distance)
+    table["out_of_distribution"] = ~(table.ood_score <= reference.most_ood_score)
     return table
 
 
-def doubts(checks):
-    """Return the names of the `REASONS` that hold for more than half of a person's faces."""
-    return [name for name in REASONS if checks[name].mean() > 0.5]
+def raised_flags(checks):
+    """Return the names of the `FLAGS` that hold for more than half of a person's faces."""
+    return [name for name in FLAGS if checks[name].mean() > 0.5]
 
 
 def _plane(known):

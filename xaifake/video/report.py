@@ -4,10 +4,13 @@ The page is a single file that asks for nothing else, runs no code, and explains
 text that comes from the video's name or header is escaped by the template.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,64 +26,65 @@ from scipy.special import expit
 
 from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
-from xaifake.data.footage import Footage, open_footage
+from xaifake.data.media import VideoReader, open_media
 from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
+from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
 from xaifake.runs import ResultCache, write_text
 from xaifake.video import wording
-from xaifake.video.examination import (
+from xaifake.video.case_report import (
     METHODS,
-    Examination,
+    CaseReport,
     as_faces,
     check_aligned,
     count_maps,
     count_passes,
     deciding_frames,
-    examine,
-    find_entries,
+    find_configs,
     known_faithfulness,
+    report_case,
 )
-from xaifake.video.people import Person, find_people
 from xaifake.video.pictures import heatmap_png, marked_jpeg, score_chart
-from xaifake.video.reference import Reference, check_faces, doubts, reference_for
+from xaifake.video.reference import Reference, check_faces, raised_flags, reference_for
+from xaifake.video.tracks import FaceTrack, track_faces
 
-_KEPT = "explain_video"  # sub-folder of `keep`
+_KEPT = "explain_video"  # sub-folder of `cache_dir`
 TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
 FRAMES = 32
 PICTURES = 3  # of a person, that are explained
 EXPLAINED = 6  # people, those seen most often; the others get a verdict without heatmaps
 MOST_MAPS = 54  # people times methods: what is beyond would make the page too large
 PORTRAYED = 40  # people
-LEAST_GAP = 0.5  # logits between a fake and its parent; below that there is nothing to put back
+LEAST_GAP = 0.5  # logits between a fake and its original; below that there is nothing to put back
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
 _START_SECONDS = 20  # in which methods prepare the network
 
 
 @dataclass
-class Verdict:
+class Prediction:
     """What the detector makes of one person.
 
     Attributes
     ----------
-    person : xaifake.video.people.Person
+    person : xaifake.video.tracks.FaceTrack
     logits : numpy.ndarray of float, (N,)
-        Of the person's sightings.
+        Of the person's detections.
     checks : pandas.DataFrame
-        Of `xaifake.video.reference.check_faces`, one row a sighting.
+        Of `xaifake.video.reference.check_faces`, one row per detection.
     deciding : numpy.ndarray of int
-        Indices of the sightings that decided, the heaviest first.
-    examination : xaifake.video.examination.Examination or None
+        Indices of the detections that decided, the heaviest first.
+    examination : xaifake.video.case_report.CaseReport or None
         None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`).
     notes : list of str
         Why something was left out, in sentences.
     """
 
-    person: Person
+    person: FaceTrack
     logits: np.ndarray
     checks: pd.DataFrame
     deciding: np.ndarray
-    examination: Examination | None = None
+    examination: CaseReport | None = None
     notes: list = field(default_factory=list)
 
     @property
@@ -89,14 +93,14 @@ class Verdict:
         return float(expit(np.asarray(self.logits, np.float64)).mean())
 
     @property
-    def doubts(self):
-        """Names of `xaifake.video.reference.REASONS` for which the score does not count."""
-        return doubts(self.checks)
+    def raised_flags(self):
+        """Names of `xaifake.video.reference.FLAGS` for which the score does not count."""
+        return raised_flags(self.checks)
 
     @property
     def word(self):
-        """Say "fake", "real", "undecided", or "none" where there are doubts."""
-        if self.doubts:
+        """Say "fake", "real", "undecided", or "none" where there are flags."""
+        if self.flags:
             return "none"
         low, high = wording.UNDECIDED
         if low < self.probability < high:
@@ -110,27 +114,27 @@ class Report:
 
     Attributes
     ----------
-    footage : xaifake.data.footage.Footage
+    footage : xaifake.data.media.VideoReader
     digest : str
         SHA-256 of the file.
     looked_at : int
         Frames that could be read and were searched for faces.
-    verdicts : list of Verdict
+    predictions : list of Prediction
         The person seen most often first.
     reference : xaifake.video.reference.Reference
         What is known of the detector.
     truth : dict
-        ``label`` and ``parent`` where the footage is one of the embedded clips, else empty.
+        ``label`` and ``original`` where the footage is one of the embedded clips, else empty.
     settings : dict
         scale, methods, weights and faces (None for the shipped ones) and fingerprint (of the
         weights).
     detector : Detector
     """
 
-    footage: Footage
+    footage: VideoReader
     digest: str
     looked_at: int
-    verdicts: list
+    predictions: list
     reference: Reference
     truth: dict
     settings: dict
@@ -138,18 +142,18 @@ class Report:
 
     @property
     def table(self):
-        """One row a person: frames, probability, verdict and doubts, as a `pandas.DataFrame`."""
+        """One row per person: frames, probability, verdict and flags, as a `pandas.DataFrame`."""
         rows = [
             {
                 "person": number,
-                "frames": len(verdict.logits),
-                "probability": verdict.probability,
-                "verdict": verdict.word,
-                "doubts": ", ".join(verdict.doubts),
+                "frames": len(prediction.logits),
+                "probability": prediction.probability,
+                "verdict": prediction.word,
+                "flags": ", ".join(prediction.flags),
             }
-            for number, verdict in enumerate(self.verdicts, start=1)
+            for number, prediction in enumerate(self.predictions, start=1)
         ]
-        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "doubts"])
+        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "flags"])
 
     def html(self, day=None):
         """Return the page.
@@ -166,7 +170,7 @@ class Report:
         page = environment.get_template("report.html.jinja")
         return page.render(
             report=self, words=wording, day=(day or date.today()).isoformat(),
-            people=[_person(self, n) for n in range(len(self.verdicts))],
+            people=[_person(self, n) for n in range(len(self.predictions))],
             trust=self._trust, version=version("xaifake"),
         )  # fmt: skip
 
@@ -180,36 +184,37 @@ class Report:
         return known_faithfulness(self.detector.scale) if self.detector.shipped else None
 
 
+@renamed_arguments(faces="faces_dir", keep="cache_dir", parent="original")
 def explain_video(
-    path,
-    detector=None,
-    methods=METHODS,
-    frames=FRAMES,
-    faces=None,
-    parent=None,
-    keep=None,
-    progress=True,
-):
+    path: str | Path,
+    detector: Detector | None = None,
+    methods: Sequence[str] = METHODS,
+    frames: int = FRAMES,
+    faces_dir: str | Path | None = None,
+    original: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Report:
     """Judge every face in a video, a folder of pictures or a picture, and explain the verdicts.
 
     Parameters
     ----------
     path : str or Path
-        See `xaifake.data.footage.open_footage`.
+        See `xaifake.data.media.open_media`.
     detector : Detector, optional
-        The shipped one of the larger scale if not given. For another one give `faces` that were cut
-        for its size and that it has not seen.
+        The shipped one of the larger scale if not given. For another one give `faces_dir`, faces
+        that were cut for its size and that it has not seen.
     methods : sequence of str
-        See `xaifake.video.examination.find_entries`.
+        See `xaifake.video.case_report.find_configs`.
     frames : int
         Frames that are looked at, evenly spread over the time.
-    faces : str or Path, optional
+    faces_dir : str or Path, optional
         Folder of `extract_faces` with test faces that the detector's reliability is measured on;
         the faces that come with the package if not given.
-    parent : str or Path, optional
+    original : str or Path, optional
         The real video that the footage was made from, frame by frame in register. The embedded
         clips' own is found without it.
-    keep : str or Path, optional
+    cache_dir : str or Path, optional
         Folder in which finished maps are kept until the end, so that a second call goes on. They
         lie in a sub-folder of their own; nothing else in the folder is touched.
     progress : bool
@@ -222,47 +227,45 @@ def explain_video(
     Raises
     ------
     UserError
-        If there is nothing to see, a method is unknown, the parent is not in register, or the
-        sub-folder of `keep` is there and was not made by this function, or another process is at
-        work in it.
+        If there is nothing to see, a method is unknown, the original is not in register, or the
+        sub-folder of `cache_dir` is there and was not made by this function, or another process is
+        at work in it.
     """
-    entries = find_entries(methods)
+    configs = find_configs(methods)
     if frames < 1:
         raise UserError(f"frames={frames}: give the number of frames to look at, at least 1.")
-    footage = open_footage(path)
+    footage = open_media(path)
     say = print if progress else _say_nothing
     detector = Detector.pretrained() if detector is None else as_detector(detector)
-    if detector.scale is None:
-        raise UserError("The detector's scale is not known: give Detector.from_keras(..., scale=).")
     numbers = footage.spread(frames)
     settings = {
-        "scale": detector.scale,
-        "methods": [entry.name for entry in entries],
+        "scale": detector.known_scale,
+        "methods": [config.name for config in configs],
         "weights": None if detector.shipped else detector.name,
-        "faces": None if faces is None else Path(faces).name,
+        "faces": None if faces_dir is None else Path(faces_dir).name,
         "fingerprint": detector.fingerprint,
     }
     file_digest = _digest(footage.path)
     run = {**settings, "digest": file_digest, "frames": numbers}
-    cache = None if keep is None else ResultCache(Path(keep) / _KEPT, run)
+    cache = None if cache_dir is None else ResultCache(Path(cache_dir) / _KEPT, run)
     with nullcontext() if cache is None else cache.scratch() as kept:
         pass_seconds = _time_a_pass(detector)
-        seconds = _one_person(entries, pass_seconds, numbers)
-        say(wording.estimate(len(numbers), len(entries), seconds))
-        reference = reference_for(detector, faces, progress)
+        seconds = _one_person(configs, pass_seconds, numbers)
+        say(wording.estimate(len(numbers), len(configs), seconds))
+        reference = reference_for(detector, faces_dir, progress)
         read = []
         looking = progress_bar(
             footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
         )
-        people = find_people(_noted(looking, read), detector.scale, detector.side)
-        verdicts = [judge_person(detector, person, reference) for person in people]
+        people = track_faces(_noted(looking, read), detector.scale, detector.side)
+        predictions = [judge_person(detector, person, reference) for person in people]
         truth = embedded_truth(footage.path)
-        if parent is not None:
-            truth = {"label": None, **truth, "parent": Path(parent)}
+        if original is not None:
+            truth = {"label": None, **truth, "original": Path(original)}
         report = Report(
-            footage, file_digest, len(read), verdicts, reference, truth, settings, detector
+            footage, file_digest, len(read), predictions, reference, truth, settings, detector
         )
-        _examine(report, entries, kept, pass_seconds, progress)
+        _examine(report, configs, kept, pass_seconds, progress)
     return report
 
 
@@ -285,74 +288,78 @@ def check_page(out, path):
 
 
 def judge_person(detector, person, reference):
-    """Return a person's `Verdict`, not yet explained.
+    """Return a person's `Prediction`, not yet explained.
 
     Parameters
     ----------
     detector : Detector
-    person : xaifake.video.people.Person
+    person : xaifake.video.tracks.FaceTrack
     reference : xaifake.video.reference.Reference
     """
     logits = detector.logits(person.images)
-    sides = [sighting.square[2] for sighting in person.sightings]
+    sides = [detection.square[2] for detection in person.detections]
     checks = check_faces(detector, person.images, sides, reference)
-    return Verdict(person, logits, checks, deciding_frames(logits, PICTURES))
+    return Prediction(person, logits, checks, deciding_frames(logits, PICTURES))
 
 
-def _examine(report, entries, kept, pass_seconds, progress):
+def _examine(report, configs, kept, pass_seconds, progress):
     """Explain the people seen most often."""
-    verdicts = report.verdicts[: min(EXPLAINED, max(1, MOST_MAPS // len(entries)))]
-    passes = count_passes(entries)
-    maps = sum(count_maps(len(verdict.deciding)) for verdict in verdicts)
+    predictions = report.predictions[: min(EXPLAINED, max(1, MOST_MAPS // len(configs)))]
+    passes = count_passes(configs)
+    maps = sum(count_maps(len(prediction.deciding)) for prediction in predictions)
     total = maps * sum(passes.values())
-    if progress and verdicts:
-        print(wording.people_found(len(verdicts), maps * len(entries), total * pass_seconds))
+    if progress and predictions:
+        print(wording.people_found(len(predictions), maps * len(configs), total * pass_seconds))
     bar = progress_bar(show=progress, total=total, desc="maps", unit="pass", bar_format=wording.BAR)
     with bar:
-        for number, verdict in enumerate(verdicts):
+        for number, prediction in enumerate(predictions):
 
             def keep(name, make, number=number):
                 return kept.cached_arrays(f"person_{number}/{name}", make) if kept else make()
 
-            def done(entry, count):
-                bar.update(passes[entry.name] * count)
+            def done(config, count):
+                bar.update(passes[config.name] * count)
 
-            faces = _deciding_faces(report, verdict)
-            sign = 1 if verdict.probability >= 0.5 else -1
-            verdict.examination = examine(report.detector, faces, sign, entries, keep, done)
-            _drop_small_gap(verdict)
+            faces = _deciding_faces(report, prediction)
+            sign = 1 if prediction.probability >= 0.5 else -1
+            prediction.case = report_case(report.detector, faces, sign, configs, keep, done)
+            _drop_small_gap(prediction)
 
 
-def _deciding_faces(report, verdict):
-    sightings = [verdict.person.sightings[k] for k in verdict.deciding]
+def _deciding_faces(report, prediction):
+    detections = [prediction.person.detections[k] for k in prediction.deciding]
     scale = report.detector.scale
-    if not report.truth.get("parent"):
-        return as_faces(sightings, scale)
-    parent = open_footage(report.truth["parent"])
-    if len(parent) != len(report.footage):
+    if not report.truth.get("original"):
+        return as_faces(detections, scale)
+    original = open_media(report.truth["original"])
+    if len(original) != len(report.footage):
         raise UserError(
-            f"The parent has {len(parent)} frames, the video {len(report.footage)}: give the very "
-            "video that was manipulated."
+            f"The original has {len(original)} frames, the video {len(report.footage)}: give the "
+            "very video that was manipulated."
         )
-    numbers = sorted(sighting.number for sighting in sightings)
-    there = {frame.number: frame.image for frame in parent.read(numbers)}
+    numbers = sorted(detection.number for detection in detections)
+    there = {frame.number: frame.image for frame in original.read(numbers)}
     if missing := set(numbers) - set(there):
-        raise UserError(f"Frame {min(missing)} of the parent cannot be read.")
-    twins = np.stack([cut_square(there[s.number], s.square, len(s.image))[0] for s in sightings])
-    faces = as_faces(sightings, scale, twins)
+        raise UserError(f"Frame {min(missing)} of the original cannot be read.")
+    originals = np.stack(
+        [cut_square(there[s.number], s.square, len(s.image))[0] for s in detections]
+    )
+    faces = as_faces(detections, scale, originals)
     check_aligned(faces)
     if not faces.masks[0].any():
-        verdict.notes.append("This face is the same in the parent: there is nothing to put back.")
-        return as_faces(sightings, scale)
+        prediction.notes.append(
+            "This face is the same in the original: there is nothing to put back."
+        )
+        return as_faces(detections, scale)
     return faces
 
 
-def _drop_small_gap(verdict):
-    found = verdict.examination.put_back
+def _drop_small_gap(prediction):
+    found = prediction.case.restored
     if found is not None and found.gap < LEAST_GAP:
-        verdict.examination.put_back = None
-        verdict.notes.append(
-            f"The real parent's score is {found.parent:.2f}, the video's {found.probability:.2f}: "
+        prediction.case.restored = None
+        prediction.notes.append(
+            f"The original's score is {found.original:.2f}, the video's {found.probability:.2f}: "
             "they hardly differ, so there is nothing that putting back could take away."
         )
 
@@ -376,8 +383,8 @@ def _time_a_pass(detector):
     return (time.perf_counter() - start) / PICTURES
 
 
-def _one_person(entries, pass_seconds, numbers):
-    maps = sum(count_passes(entries).values()) * count_maps(min(PICTURES, len(numbers)))
+def _one_person(configs, pass_seconds, numbers):
+    maps = sum(count_passes(configs).values()) * count_maps(min(PICTURES, len(numbers)))
     search = _SEARCH_SECONDS * len(numbers) / cpu_count()
     return _START_SECONDS + search + maps * pass_seconds
 
@@ -393,31 +400,31 @@ def _digest(path):
 
 def _person(report, number):
     """Return what the template shows of a person: text, numbers and pictures, no arrays."""
-    verdict = report.verdicts[number]
+    prediction = report.predictions[number]
     manipulated = report.truth.get("label") == 1
-    sightings = verdict.person.sightings
-    pictures = len(verdict.deciding) if verdict.examination else int(number < PORTRAYED)
+    detections = prediction.person.detections
+    pictures = len(prediction.deciding) if prediction.case else int(number < PORTRAYED)
     shown = [
         {
-            "when": wording.when(sightings[k], report.footage),
-            "probability": float(expit(np.float64(verdict.logits[k]))),
-            "face": _data_url("jpeg", marked_jpeg(sightings[k].portrait, manipulated)),
+            "when": wording.when(detections[k], report.footage),
+            "probability": float(expit(np.float64(prediction.logits[k]))),
+            "face": _data_url("jpeg", marked_jpeg(detections[k].portrait, manipulated)),
         }
-        for k in verdict.deciding[:pictures]
+        for k in prediction.deciding[:pictures]
     ]
     person = {
         "number": number + 1,
-        "verdict": verdict,
-        "reliability": report.reference.reliability(verdict.probability),
+        "prediction": prediction,
+        "reliability": report.reference.reliability(prediction.probability),
         "shown": shown,
-        "chart": score_chart(verdict, report.footage),
+        "chart": score_chart(prediction, report.footage),
         "scores": [
             (wording.when(s, report.footage), float(p), s.square[2])
-            for s, p in zip(sightings, expit(verdict.logits.astype(np.float64)), strict=True)
+            for s, p in zip(detections, expit(prediction.logits.astype(np.float64)), strict=True)
         ],
     }
-    if verdict.examination is not None:
-        person |= _maps(verdict.examination)
+    if prediction.case is not None:
+        person |= _maps(prediction.case)
     return person
 
 
@@ -427,8 +434,8 @@ def _maps(examination):
         pngs = heatmap_png(heatmaps, examination.faces)
         rows[method] = [_data_url("png", png) for png in pngs]
     shown = {"maps": rows}
-    if examination.put_back is not None:
-        effect = heatmap_png(examination.put_back.effect[None], examination.faces[:1])
+    if examination.restored is not None:
+        effect = heatmap_png(examination.restored.effect[None], examination.faces[:1])
         shown["effect"] = _data_url("png", effect[0])
     return shown
 

@@ -4,7 +4,7 @@ Limits that turn numbers into words stand here, where they can be read and chang
 agreement and stability are the ones of chapter 11_verdict.
 """
 
-from xaifake.video.reference import REASONS
+from xaifake.video.reference import FLAGS
 
 UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames
@@ -107,11 +107,11 @@ def people_found(people, maps, seconds):
     return f"{who} to explain: {_count(maps, 'map')}, about {duration(seconds)}"
 
 
-def when(sighting, footage):
-    """Say which frame a sighting is from."""
-    if sighting.seconds is None:
-        return "the picture" if len(footage) == 1 else f"picture {sighting.number + 1}"
-    return clock(sighting.seconds)
+def when(detection, footage):
+    """Say which frame a detection is from."""
+    if detection.seconds is None:
+        return "the picture" if len(footage) == 1 else f"picture {detection.number + 1}"
+    return clock(detection.seconds)
 
 
 def overlay_estimate(frames):
@@ -137,19 +137,19 @@ def clock(seconds):
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def headline(verdict, number):
+def headline(prediction, number):
     """Return the verdict on a person in a sentence."""
     return {
         "fake": f"Person {number}: the detector judges this face to be manipulated.",
         "real": f"Person {number}: the detector finds none of the traces that it knows.",
         "undecided": f"Person {number}: the detector is undecided.",
         "none": f"Person {number}: no verdict.",
-    }[verdict.word]
+    }[prediction.word]
 
 
-def because(doubts, between):
+def because(flags, between):
     """Return the reasons for which a score does not count, in words."""
-    return between.join(REASONS[name] for name in doubts)
+    return between.join(FLAGS[name] for name in flags)
 
 
 def agreement(value):
@@ -170,8 +170,8 @@ def share_of_true_alarms(tests, base_rate=0.01):
     """Return the share of manipulated ones among those called so, by Bayes' rule."""
     if not tests["fake"] or not tests["real"]:
         return float("nan")
-    true = base_rate * tests["true_fake"] / tests["fake"]
-    false = (1 - base_rate) * tests["false_fake"] / tests["real"]
+    true = base_rate * tests["true_positives"] / tests["fake"]
+    false = (1 - base_rate) * tests["false_positives"] / tests["real"]
     return true / (true + false) if true + false else float("nan")
 
 

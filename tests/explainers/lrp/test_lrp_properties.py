@@ -4,12 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, Phase, assume, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, assume, example, given, settings, strategies as st
 
 from small import SIZE, draw_weights, floats, logits, run_explain
 from xaifake.detector.graph import nodes
-from xaifake.explainers.lrp import AlphaBeta, Epsilon, Gamma, canonise
+from xaifake.explainers.lrp import AlphaBeta, Epsilon, Gamma, merge_batch_norms
 from xaifake.explainers.lrp.network import Network, steps
 
 layers = keras.layers
@@ -196,7 +195,7 @@ def largest(model, images):
 @few
 def test_a_folded_network_answers_like_the_given_one(network):
     model, images = build(**network), floats(4)
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     off = np.abs(logits(canonical, images) - logits(model, images))
     assert off.max() <= 1e-4 * largest(model, images)
 
@@ -205,7 +204,7 @@ def test_a_folded_network_answers_like_the_given_one(network):
 @few
 def test_a_norm_stays_only_where_no_layer_before_it_can_take_it_up(network):
     model = build(**network)
-    canonical = {node.name: node for node in nodes(canonise(model))}
+    canonical = {node.name: node for node in nodes(merge_batch_norms(model))}
     for node in canonical.values():
         if isinstance(node.layer, layers.BatchNormalization):
             before = canonical[node.inputs[0]]
@@ -217,7 +216,7 @@ def test_a_norm_stays_only_where_no_layer_before_it_can_take_it_up(network):
 @given(networks())
 @few
 def test_what_counts_as_never_negative_is_never_negative(network):
-    model = canonise(build(**network))
+    model = merge_batch_norms(build(**network))
     found = steps(model, {layer.name: layer.get_weights() for layer in model.layers})
     taken = [step for step in found if step.kind != "input" and not step.signed]
     for source in {id(x): x for step in taken for x in step.node.sources}.values():
@@ -254,12 +253,12 @@ PADDED = {
 @example(PADDED, ("lrp.flat", {}), "fake")
 @example(PADDED, ("lrp.z", {"input_layer_rule": (-1, 1)}), "fake")
 @settings(few, max_examples=40)
-def test_the_books_add_up(network, rule, target):
+def test_the_report_is_conserved(network, rule, target):
     method, options = rule
     model, images = build(**network), floats(3)
     relevance, report = explained(model, images, method, target=target, **options)
-    total = report[["sum", "bias", "stabiliser", "one_sided"]].sum(axis=1)
-    size = np.maximum(report["logit"].abs(), report["size"])
+    total = report[["sum", "bias", "stabiliser", "unassigned"]].sum(axis=1)
+    size = np.maximum(report["logit"].abs(), report["abs_sum"])
     assert np.isfinite(relevance).all()
     assert ((total - report["logit"]).abs() <= 1e-4 * size).all()
     sign = 1 if target == "fake" else -1
@@ -272,13 +271,13 @@ def test_the_books_add_up(network, rule, target):
 @few
 def test_without_constants_all_is_handed_on_where_there_is_someone_to_take_it(method, network):
     _, report = explained(build(**network), floats(3), method)
-    kept = report["sum"] + report["stabiliser"] + report["one_sided"]
-    size = np.maximum(report["logit"].abs(), report["size"])
+    kept = report["sum"] + report["stabiliser"] + report["unassigned"]
+    size = np.maximum(report["logit"].abs(), report["abs_sum"])
     assert (report["bias"] == 0).all()
     assert ((kept - report["logit"]).abs() <= 1e-4 * size).all()
     padded = "pad" in [kind for kind, *_ in network["blocks"]]
     if method != "lrp.z_plus" and not padded:
-        assert (report["one_sided"] == 0).all()
+        assert (report["unassigned"] == 0).all()
 
 
 @pytest.mark.parametrize("method", ["lrp.z_plus", "lrp.flat", "lrp.w_square"])

@@ -164,7 +164,9 @@ def test_the_matrices_of_the_tests_give_what_keras_gives(kind):
 @every_rule
 @every_layer
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_a_rule_on_a_layer_is_its_formula_on_the_matrix_and_its_books_are_whole(kind, name, bias):
+def test_a_rule_on_a_layer_is_its_formula_on_the_matrix_and_its_report_is_complete(
+    kind, name, bias
+):
     this, formula = case(kind, bias), RULES_AND_FORMULAS[name][1]
     sums, part, spent = answer(kind, name, bias)
     x, relevance = rows(this.x), rows(this.relevance)
@@ -172,11 +174,11 @@ def test_a_rule_on_a_layer_is_its_formula_on_the_matrix_and_its_books_are_whole(
     expected, of_bias = formula(this.matrix, x, relevance)
     assert_close(part, expected, 1e-10)
     assert_close(spent.get("bias", np.zeros((2, 1))).sum(-1), of_bias.sum(-1), 1e-10)
-    # What is not handed on is in the books.
+    # What is not handed on is in the report.
     total = part.sum(-1) + sum(value.sum(-1) for value in spent.values())
     size = np.abs(part).sum(-1) + sum(np.abs(value).sum(-1) for value in spent.values())
     assert (np.abs(total - relevance.sum(-1)) <= 1e-12 * size).all()
-    assert set(spent) <= {"bias", "stabiliser", "one_sided"}
+    assert set(spent) <= {"bias", "stabiliser", "unassigned"}
 
 
 @every_rule
@@ -282,23 +284,24 @@ def one_output(weights, bias=None):
     "rule, weights, bias, part, spent",
     [
         # Both parts: 2 * 8 to what speaks for the output, -8 to what speaks against it.
-        (AlphaBeta(2), [1, 3, -2], None, [4, 12, -8], {"one_sided": 0}),
-        (AlphaBeta(1), [1, 3, -2], None, [2, 6, 0], {"one_sided": 0}),
-        # Nothing speaks against it: 16 are handed on, and the books say that 8 are not taken back.
-        (AlphaBeta(2), [1, 3], None, [4, 12], {"one_sided": -8}),
-        (AlphaBeta(1), [1, 3], None, [2, 6], {"one_sided": 0}),
+        (AlphaBeta(2), [1, 3, -2], None, [4, 12, -8], {"unassigned": 0}),
+        (AlphaBeta(1), [1, 3, -2], None, [2, 6, 0], {"unassigned": 0}),
+        # Nothing speaks against it: 16 are handed on, and the report says that 8 are not taken
+        # back.
+        (AlphaBeta(2), [1, 3], None, [4, 12], {"unassigned": -8}),
+        (AlphaBeta(1), [1, 3], None, [2, 6], {"unassigned": 0}),
         # Nothing speaks for it: the 16 find no input.
-        (AlphaBeta(2), [-1, -3], None, [-2, -6], {"one_sided": 16}),
-        (AlphaBeta(3), [-1, -3], None, [-4, -12], {"one_sided": 24}),
-        (AlphaBeta(1), [-1, -3], None, [0, 0], {"one_sided": 8}),
-        (AlphaBeta(2), [0, 0], None, [0, 0], {"one_sided": 8}),
+        (AlphaBeta(2), [-1, -3], None, [-2, -6], {"unassigned": 16}),
+        (AlphaBeta(3), [-1, -3], None, [-4, -12], {"unassigned": 24}),
+        (AlphaBeta(1), [-1, -3], None, [0, 0], {"unassigned": 8}),
+        (AlphaBeta(2), [0, 0], None, [0, 0], {"unassigned": 8}),
         # A bias makes a part, unless it is left out.
-        (AlphaBeta(2), [-1, -3], 2, [-2, -6], {"one_sided": 0, "bias": 16}),
-        (AlphaBeta(2), [1, 2], -1, [16 / 3, 32 / 3], {"one_sided": 0, "bias": -8}),
-        (AlphaBeta(2), [1, 2], 1, [4, 8], {"one_sided": -8, "bias": 4}),
-        (AlphaBeta(2, bias=False), [-1, -3], 2, [-2, -6], {"one_sided": 16}),
-        (AlphaBeta(1, bias=False), [1, 3], 4, [2, 6], {"one_sided": 0}),
-        (AlphaBeta(1), [1, 3], 4, [1, 3], {"one_sided": 0, "bias": 4}),
+        (AlphaBeta(2), [-1, -3], 2, [-2, -6], {"unassigned": 0, "bias": 16}),
+        (AlphaBeta(2), [1, 2], -1, [16 / 3, 32 / 3], {"unassigned": 0, "bias": -8}),
+        (AlphaBeta(2), [1, 2], 1, [4, 8], {"unassigned": -8, "bias": 4}),
+        (AlphaBeta(2, bias=False), [-1, -3], 2, [-2, -6], {"unassigned": 16}),
+        (AlphaBeta(1, bias=False), [1, 3], 4, [2, 6], {"unassigned": 0}),
+        (AlphaBeta(1), [1, 3], 4, [1, 3], {"unassigned": 0, "bias": 4}),
         (Epsilon(1), [1, 3, -1], None, [2, 6, -2], {"stabiliser": 2}),
         (Epsilon(1), [-1, -3, 1], None, [2, 6, -2], {"stabiliser": 2}),
         (Epsilon(1), [1, 3], 3, [1, 3], {"stabiliser": 1, "bias": 3}),
@@ -310,16 +313,16 @@ def one_output(weights, bias=None):
         (ZPlusFast(), [1, 3, -9], 5, [2, 6, 0], {"stabiliser": 0}),
         # x - low is 2 for positive weights, x - high is -1 for negative ones.
         (Bounded(-1, 2), [1, -2], 5, [4, 4], {"stabiliser": 0}),
-        (WSquare(), [1, -1, 2, 0], 5, [4 / 3, 4 / 3, 16 / 3, 0], {"one_sided": 0}),
-        (WSquare(), [0, 0], 5, [0, 0], {"one_sided": 8}),
-        (Flat(), [1, -1, 2, 0], 5, [2, 2, 2, 2], {"one_sided": 0}),
-        (Flat(), [0, 0], 5, [4, 4], {"one_sided": 0}),
+        (WSquare(), [1, -1, 2, 0], 5, [4 / 3, 4 / 3, 16 / 3, 0], {"unassigned": 0}),
+        (WSquare(), [0, 0], 5, [0, 0], {"unassigned": 8}),
+        (Flat(), [1, -1, 2, 0], 5, [2, 2, 2, 2], {"unassigned": 0}),
+        (Flat(), [0, 0], 5, [4, 4], {"unassigned": 0}),
     ],
 )
-def test_rules_and_their_books_by_hand(rule, weights, bias, part, spent):
-    _, found, books = divided(rule, one_output(weights, bias), np.ones((1, len(weights))))
+def test_rules_and_their_reports_by_hand(rule, weights, bias, part, spent):
+    _, found, reports = divided(rule, one_output(weights, bias), np.ones((1, len(weights))))
     assert np.allclose(found, [part], rtol=0, atol=1e-5)
-    assert {key: value.sum() for key, value in books.items()} == pytest.approx(spent, abs=1e-5)
+    assert {key: value.sum() for key, value in reports.items()} == pytest.approx(spent, abs=1e-5)
     assert sum(part) + sum(spent.values()) == pytest.approx(8)
 
 
@@ -503,19 +506,19 @@ def test_relevance_goes_back_where_the_values_came_from(kind):
     assert_close(explained(model, images, "Z"), expected, 1e-5)
 
 
-def test_what_zeros_around_the_picture_are_given_is_in_the_books():
+def test_what_zeros_around_the_picture_are_given_is_reported():
     pad = layers.ZeroPadding2D(1, name="pad")
     model = draw_weights(chain(pad, layers.Flatten(), layers.Dense(1), size=6))
     images = floats(2, size=6)
     relevance, report = run_explain(model, images, "lrp.flat", return_report=True, progress=False)
     logit = logits(model, images)[:, 0]
     assert_close(rows(relevance), np.tile(logit[:, None] / (8 * 8 * 3), 6 * 6 * 3), 1e-5)
-    assert_close(report["one_sided"], logit * (8 * 8 - 6 * 6) / (8 * 8), 1e-5)
-    books = relevance_by_layer(model, images, "lrp.flat").set_index("layer").loc["pad"]
-    assert_close(books["one_sided"], report["one_sided"], 1e-5)
+    assert_close(report["unassigned"], logit * (8 * 8 - 6 * 6) / (8 * 8), 1e-5)
+    reports = relevance_by_layer(model, images, "lrp.flat").set_index("layer").loc["pad"]
+    assert_close(reports["unassigned"], report["unassigned"], 1e-5)
     # Where nothing is given for zeros, nothing is lost.
     _, report = run_explain(model, images, "lrp.z", return_report=True, progress=False)
-    assert (report["one_sided"] == 0).all()
+    assert (report["unassigned"] == 0).all()
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])
@@ -603,7 +606,7 @@ def test_a_norm_that_cannot_be_folded_is_a_layer_of_its_own(place, name):
     assert_close(explained(model, images, rule), part, 1e-5)
 
 
-def test_each_row_of_the_books_is_that_of_its_layer():
+def test_each_row_of_the_report_is_that_of_its_layer():
     """Three hidden units for a pixel (1, 1, 1): the first has no part against it, the second none
     for it, and is open by its bias alone, the third has both.
     """
@@ -615,14 +618,14 @@ def test_each_row_of_the_books_is_that_of_its_layer():
     table = relevance_by_layer(model, pixel, "lrp.alpha_2_beta_1").set_index("layer")
     # The units are 4, 1 and 2; the logit is 4 + 2 - 2 = 4, its parts 6 and -2.
     answer, units = table.loc["answer"], table.loc["hidden"]
-    assert answer[["relevance", "size", "one_sided", "bias"]].tolist() == [4, 4, 0, 0]
-    assert answer["one_sided_outputs"] == 0
+    assert answer[["relevance", "abs_sum", "unassigned", "bias"]].tolist() == [4, 4, 0, 0]
+    assert answer["unassigned_outputs"] == 0
     # They get 2 * 4 * 4/6, 2 * 4 * 2/6 and -4; the first hands on twice that, the bias of the
     # second takes twice that, and gives what is taken from its inputs.
     first, second, third = 16 / 3, 8 / 3, -4
-    assert units["relevance"] == pytest.approx(4) and units["size"] == pytest.approx(12)
-    assert units["one_sided"] == pytest.approx(-first)
-    assert units["one_sided_outputs"] == 1
+    assert units["relevance"] == pytest.approx(4) and units["abs_sum"] == pytest.approx(12)
+    assert units["unassigned"] == pytest.approx(-first)
+    assert units["unassigned_outputs"] == 1
     assert units["bias"] == pytest.approx(2 * second)
     picture = table.iloc[0]
     assert picture["kind"] == "InputLayer"
@@ -645,7 +648,7 @@ def hidden_row(method):
 
 
 @pytest.mark.parametrize(
-    "method, arrived, one_sided, outputs",
+    "method, arrived, unassigned, outputs",
     [
         ("lrp.z", 4, 0, 0),
         ("lrp.w_square", 4, 1, 1),  # unit 4 has no weights
@@ -659,11 +662,11 @@ def hidden_row(method):
         ("lrp.z_plus", 4, 2, 2),
     ],
 )
-def test_outputs_with_a_part_missing_are_counted(method, arrived, one_sided, outputs):
+def test_outputs_with_a_part_missing_are_counted(method, arrived, unassigned, outputs):
     hidden = hidden_row(method)
     assert hidden["relevance"] == pytest.approx(arrived)
-    assert hidden["one_sided"] == pytest.approx(one_sided)
-    assert hidden["one_sided_outputs"] == outputs
+    assert hidden["unassigned"] == pytest.approx(unassigned)
+    assert hidden["unassigned_outputs"] == outputs
 
 
 def test_a_sum_that_must_and_must_not_change_its_sign_has_no_opposite():

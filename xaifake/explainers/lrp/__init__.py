@@ -1,11 +1,11 @@
 """Layer-wise Relevance Propagation, right for batch norm and separable convolutions (06_lrp).
 
-`canonise` folds batch norms away; the rules can be combined, layer by layer, for the method "lrp"
-of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way, and `relevance_at`
-draws it there.
+`merge_batch_norms` folds batch norms away; the rules can be combined, layer by layer, for the
+method "lrp" of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way, and
+`relevance_at` draws it there.
 """
 
-from xaifake.explainers.lrp.canonise import canonise
+from xaifake.explainers.lrp.batch_norms import merge_batch_norms
 from xaifake.explainers.lrp.methods import (
     METHODS,
     RULES,
@@ -33,7 +33,7 @@ __all__ = [
     "Gamma",
     "WSquare",
     "ZPlusFast",
-    "canonise",
+    "merge_batch_norms",
     "explain_lrp",
     "relevance_at",
     "relevance_by_layer",

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xaifake.explainers.lrp.canonise import BatchNorm, scale_and_shift
+from xaifake.explainers.lrp.batch_norms import BatchNorm, scale_and_shift
 
 L = keras.layers
 

@@ -1,18 +1,22 @@
 """LRP under iNNvestigate's names, with rules chosen layer by layer (chapter 06_lrp).
 
 It is tested against explicit matrices, layer by layer; against iNNvestigate, on networks where
-that is right; and by its own books (`relevance_by_layer`).
+that is right; and by its own report (`relevance_by_layer`).
 """
+
+from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xaifake.detector.graph import kept
 from xaifake.errors import UserError
-from xaifake.explainers.lrp.canonise import Folding
+from xaifake.explainers.lrp.batch_norms import MergePlan
 from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
 from xaifake.explainers.lrp.rules import (
     STABILISER,
@@ -25,9 +29,15 @@ from xaifake.explainers.lrp.rules import (
     WSquare,
     ZPlusFast,
 )
-from xaifake.explainers.question import ask, batches
 from xaifake.explainers.registry import register
+from xaifake.explainers.request import batches, prepare
 from xaifake.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from xaifake.detector.detector import Detector
+    from xaifake.explainers.request import Request
 
 # iNNvestigate's names, and Gamma, which it has not.
 RULES = {
@@ -47,25 +57,25 @@ KEPT_NETWORKS = 5  # of one model; with alpha-beta rules four times the size of 
 
 
 def explain_lrp(
-    question,
-    rule,
-    input_layer_rule=None,
-    until_layer_idx=None,
-    until_layer_rule=None,
-    stabiliser=STABILISER,
-    batch_size=32,
-    progress=True,
-    conservation=False,
-):
+    request: Request,
+    rule: str | Rule | list[tuple],
+    input_layer_rule: str | Rule | tuple[float, float] | None = None,
+    until_layer_idx: int | None = None,
+    until_layer_rule: str | Rule | None = None,
+    stabiliser: float = STABILISER,
+    batch_size: int = 32,
+    progress: bool = True,
+    conservation: bool = False,
+) -> tuple[np.ndarray, dict]:
     """Hand the logit back through the network, by a rule for each layer (Bach et al. 2015).
 
-    Each batch norm is folded into the layer before it (`canonise`), and a separable convolution is
-    one linear layer. Additions and average pooling divide by the z rule, max pooling gives all to
-    the winner, activations pass relevance on.
+    Each batch norm is folded into the layer before it (`merge_batch_norms`), and a separable
+    convolution is one linear layer. Additions and average pooling divide by the z rule, max pooling
+    gives all to the winner, activations pass relevance on.
 
     Parameters
     ----------
-    question : Question
+    request : Request
     rule : str, Rule or list of (which, rule)
         One rule for all layers with weights: a name in `RULES` or an object such as
         ``AlphaBeta(3, 2)``. Or a composite: the first pair that fits a layer decides. `which` is
@@ -97,10 +107,10 @@ def explain_lrp(
     relevance : numpy.ndarray of float32, (N, H, W, C)
     report : dict of str to array
         `logit` of the class asked for. With `conservation` also `bias`, `stabiliser` and
-        `one_sided`: logit = sum + bias + stabiliser + one_sided, up to rounding, which with
-        cancelling parts is that of `size`, the map's sum without signs. `one_sided`, see
+        `unassigned`: logit = sum + bias + stabiliser + unassigned, up to rounding, which with
+        cancelling parts is that of `abs_sum`, the map's sum without signs. `unassigned`, see
         `xaifake.explainers.lrp.rules`, is 0 except in alpha-beta rules for outputs with a part
-        missing, of which `one_sided_outputs` is the number, and where flat, w-square or z-B meet
+        missing, of which `unassigned_outputs` is the number, and where flat, w-square or z-B meet
         zero padding.
 
     Raises
@@ -109,30 +119,36 @@ def explain_lrp(
         If a layer is none that LRP is defined for here, has no rule, or an option does not fit.
     """
     network = compile_network(
-        question, rule, input_layer_rule, until_layer_idx, until_layer_rule, stabiliser
+        request, rule, input_layer_rule, until_layer_idx, until_layer_rule, stabiliser
     )
-    answers, books = [], []
-    starts = batches(len(question.images), batch_size)
+    answers, traces = [], []
+    starts = batches(len(request.images), batch_size)
     for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
-        images = question.images[first : first + batch_size]
+        images = request.images[first : first + batch_size]
         if conservation:
-            *answer, trace = network.explain_with_trace(images, question.index)
-            books.append(trace)
+            *answer, trace = network.explain_with_trace(images, request.index)
+            traces.append(trace)
         else:
-            answer = network.explain(images, question.index)
+            answer = network.explain(images, request.index)
         answers.append(answer)
     relevance, logit = (np.concatenate(part) for part in zip(*answers))
     report = {"logit": logit}
     if conservation:
-        totals = {key: np.concatenate([b[key].sum(0) for b in books]) for key in books[0]}
-        report |= {key: totals[key] for key in (*SPENT, "one_sided_outputs")}
-        report["size"] = np.abs(relevance).sum((1, 2, 3), dtype=float)
+        totals = {key: np.concatenate([b[key].sum(0) for b in traces]) for key in traces[0]}
+        report |= {key: totals[key] for key in (*SPENT, "unassigned_outputs")}
+        report["abs_sum"] = np.abs(relevance).sum((1, 2, 3), dtype=float)
     return relevance.astype(np.float32, copy=False), report
 
 
 def relevance_by_layer(
-    detector, images, method, target="fake", value_range=None, batch_size=32, **options
-):
+    detector: Detector,
+    images: np.ndarray,
+    method: str,
+    target: str | int | Sequence[str | int] = "fake",
+    value_range: tuple[float, float] | None = None,
+    batch_size: int = 32,
+    **options: Any,
+) -> pd.DataFrame:
     """Follow the relevance through the network.
 
     Parameters
@@ -149,30 +165,39 @@ def relevance_by_layer(
     Returns
     -------
     pandas.DataFrame
-        One row a layer of the folded network and picture, from the input on: `layer`, `kind` (its
-        class), `picture`; `relevance`, the sum that the layer's outputs got, and `size`, the same
-        without signs; `bias`, `stabiliser`, `one_sided` (spent at this layer) and
-        `one_sided_outputs`, as in `explain_lrp`; `whole`, whether all relevance passes this layer.
+        One row per layer of the folded network and picture, from the input on: `layer`, `kind` (its
+        class), `picture`; `relevance`, the sum that the layer's outputs got, and `abs_sum`, the
+        same without signs; `bias`, `stabiliser`, `unassigned` (spent at this layer) and
+        `unassigned_outputs`, as in `explain_lrp`; `is_bottleneck`, whether all relevance passes
+        this layer.
     """
     import pandas as pd  # maps need no tables
 
-    question, network = _prepare(detector, images, method, target, value_range, options)
+    request, network = _prepare(detector, images, method, target, value_range, options)
     layers = [step.node for step in network.steps]
     tables = []
-    for first in batches(len(question.images), batch_size):
-        part = question.images[first : first + batch_size]
-        *_, trace = network.explain_with_trace(part, question.index)
+    for first in batches(len(request.images), batch_size):
+        part = request.images[first : first + batch_size]
+        *_, trace = network.explain_with_trace(part, request.index)
         count = len(part)
         table = pd.DataFrame({key: values.ravel() for key, values in trace.items()})
         table.insert(0, "layer", np.repeat([node.name for node in layers], count))
         table.insert(1, "kind", np.repeat([type(node.layer).__name__ for node in layers], count))
         table.insert(2, "picture", np.tile(np.arange(first, first + count), len(layers)))
-        table["whole"] = table.layer.isin(bottlenecks(network.steps))
+        table["is_bottleneck"] = table.layer.isin(bottlenecks(network.steps))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def relevance_at(detector, images, method, layers, target="fake", value_range=None, **options):
+def relevance_at(
+    detector: Detector,
+    images: np.ndarray,
+    method: str,
+    layers: Sequence[str],
+    target: str | int | Sequence[str | int] = "fake",
+    value_range: tuple[float, float] | None = None,
+    **options: Any,
+) -> dict[str, np.ndarray]:
     """Draw the relevance where it stands on its way: maps of inner layers.
 
     Parameters
@@ -197,37 +222,37 @@ def relevance_at(detector, images, method, layers, target="fake", value_range=No
     UserError
         If the network has no such layer, or its outputs are no maps.
     """
-    question, network = _prepare(detector, images, method, target, value_range, options)
+    request, network = _prepare(detector, images, method, target, value_range, options)
     known = {step.node.name for step in network.steps if len(step.node.output.shape) == 4}
     if unknown := [name for name in layers if name not in known | {"input"}]:
         raise UserError(
             f"{unknown[0]!r} is no layer of the folded network that has maps: give some of "
             f"input, {', '.join(sorted(known))}."
         )
-    return network.explain_at(question.images, question.index, layers)
+    return network.explain_at(request.images, request.index, layers)
 
 
 def _prepare(detector, images, method, target, value_range, options):
     """What is asked, and the network that answers by one of LRP's methods."""
     if method not in METHODS:
         raise UserError(f"{method!r} is no LRP method: give one of {', '.join(METHODS)}.")
-    question = ask(detector, images, target, value_range)
+    request = prepare(detector, images, target, value_range)
     rule, settings = METHODS[method].split(options)
     known = [*METHODS[method].own, *list(inspect.signature(compile_network).parameters)[2:]]
     if unknown := [name for name in options if name not in known]:
         raise UserError(f"There is no option {unknown[0]!r} here: {method} has {', '.join(known)}.")
-    return question, compile_network(question, rule, **settings)
+    return request, compile_network(request, rule, **settings)
 
 
 def compile_network(
-    question,
+    request,
     rule,
     input_layer_rule=None,
     until_layer_idx=None,
     until_layer_rule=None,
     stabiliser=STABILISER,
 ):
-    """Return the question's network with a rule for each layer, compiled or kept from before.
+    """Return the request's network with a rule for each layer, compiled or kept from before.
 
     Parameters and errors are those of `explain_lrp`.
 
@@ -239,13 +264,13 @@ def compile_network(
         raise UserError(f"stabiliser={stabiliser}: give a positive number, such as 1e-7.")
     composite = _as_pairs(rule)
     if until_layer_idx is not None:
-        composite = [(_until(question.model, until_layer_idx), until_layer_rule), *composite]
+        composite = [(_until(request.model, until_layer_idx), until_layer_rule), *composite]
     if input_layer_rule is not None:
         composite = [("input", input_layer_rule), *composite]
-    composite = [(which, _as_rule(rule, question.value_range)) for which, rule in composite]
-    known = kept(question.model, "lrp", lambda: _Known(question.model))
-    known.update(question.model)
-    return known.network(question.sign, composite, stabiliser)
+    composite = [(which, _as_rule(rule, request.value_range)) for which, rule in composite]
+    known = kept(request.model, "lrp", lambda: _Known(request.model))
+    known.update(request.model)
+    return known.network(request.sign, composite, stabiliser)
 
 
 class _Known:
@@ -253,11 +278,11 @@ class _Known:
 
     def __init__(self, model):
         check_layers(model)
-        self._fold(Folding(model), model.get_weights())
+        self._fold(MergePlan(model), model.get_weights())
 
-    def _fold(self, folding, given):
-        self._gone, self._given = folding.gone, given
-        self._weights, self._canonical = folding.weights(), folding.build()
+    def _fold(self, plan, given):
+        self._removed, self._given = plan.removed, given
+        self._weights, self._canonical = plan.weights(), plan.build()
         self._networks = OrderedDict()
 
     def update(self, model):
@@ -265,11 +290,11 @@ class _Known:
         given = model.get_weights()
         if all(map(np.array_equal, given, self._given)):
             return
-        folding = Folding(model)
-        if folding.gone != self._gone:
-            self._fold(folding, given)
+        plan = MergePlan(model)
+        if plan.removed != self._removed:
+            self._fold(plan, given)
             return
-        self._given, self._weights = given, folding.weights()
+        self._given, self._weights = given, plan.weights()
         for (sign, *_), network in self._networks.items():
             network.load(steps(self._canonical, self._weights, sign))
 
@@ -356,10 +381,10 @@ class Method:
         self._make = make
         self._defaults = defaults
         self.own = inspect.signature(make).parameters
-        question, _, *shared = inspect.signature(explain_lrp).parameters.values()
+        request, _, *shared = inspect.signature(explain_lrp).parameters.values()
         own = [p.replace(kind=p.KEYWORD_ONLY) for p in self.own.values()]
         shared = [p.replace(kind=p.KEYWORD_ONLY) for p in shared]
-        self.__signature__ = inspect.Signature([question, *own, *shared])
+        self.__signature__ = inspect.Signature([request, *own, *shared])
 
     def split(self, options):
         """Return the rules that options ask for, and the options left for `explain_lrp`."""
@@ -370,10 +395,10 @@ class Method:
         others = {name: value for name, value in options.items() if name not in own}
         return self._make(**own), self._defaults | others
 
-    def __call__(self, question, **options):
-        """Explain a question; see `explain_lrp`."""
+    def __call__(self, request, **options):
+        """Explain a request; see `explain_lrp`."""
         rule, settings = self.split(options)
-        return explain_lrp(question, rule, **settings)
+        return explain_lrp(request, rule, **settings)
 
 
 def sequential_preset(alpha, first=None, epsilon=0.1):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xaifake.detector.graph import RELUS, nodes
 from xaifake.errors import UserError
-from xaifake.explainers.lrp.canonise import FOLDABLE
+from xaifake.explainers.lrp.batch_norms import FOLDABLE
 from xaifake.explainers.lrp.linear import linear_layer
 from xaifake.explainers.lrp.rules import STABILISER, divide
 
@@ -28,7 +28,7 @@ PASS = {
 # Operations that are no layers, such as `x + y`; others of their kind take other arguments.
 OPERATIONS = {"Add", "Relu", "Relu6"}
 WEIGHTED = {*FOLDABLE, "BatchNormalization"}
-SPENT = ("bias", "stabiliser", "one_sided")
+SPENT = ("bias", "stabiliser", "unassigned")
 
 
 @dataclass
@@ -60,7 +60,7 @@ def steps(canonical, weights, sign=1.0):
     Parameters
     ----------
     canonical : keras.Model
-        From `canonise`.
+        From `merge_batch_norms`.
     weights : dict of str to list of numpy.ndarray
         By layer.
     sign : float
@@ -241,7 +241,7 @@ class Network:
             As from `explain`.
         trace : dict of str to numpy.ndarray, (layers, N)
             For each layer, in the order of the steps: `relevance`, the sum that its outputs got,
-            `size`, the same without signs, and what was `SPENT` at it; `one_sided_outputs`, how
+            `abs_sum`, the same without signs, and what was `SPENT` at it; `unassigned_outputs`, how
             many of them had relevance and only one part.
         """
         case = self._tensor(images), tf.constant(index), self.weights
@@ -329,7 +329,7 @@ class Network:
         if step.kind == "route":
             parts = tape.gradient(output, taped, relevance)
             pads = type(step.node.layer).__name__ == "ZeroPadding2D"
-            return parts, {"one_sided": relevance - step.node.layer(parts[0])} if pads else {}
+            return parts, {"unassigned": relevance - step.node.layer(parts[0])} if pads else {}
         c, stabiliser = divide(relevance, output, self.stabiliser)
         backs = tape.gradient(output, taped, c)
         return [x * back for x, back in zip(sources, backs)], {"stabiliser": stabiliser}
@@ -350,7 +350,7 @@ def _total(parts):
 
 
 class _Nothing:
-    """Keeps no books."""
+    """Reports nothing."""
 
     def arrived(self, name, relevance):
         pass
@@ -371,26 +371,26 @@ class _Maps(_Nothing):
 
 
 class _Trace:
-    """Keeps books of each layer's relevance, for each picture."""
+    """Reports each layer's relevance, for each picture."""
 
     def __init__(self):
         self.layers = {}
 
     def arrived(self, name, relevance):
-        sums = {"relevance": _sum(relevance), "size": _sum(tf.abs(relevance))}
+        sums = {"relevance": _sum(relevance), "abs_sum": _sum(tf.abs(relevance))}
         self.layers[name] = sums
 
     def spent(self, name, spent, relevance):
         self.layers[name] |= {key: _sum(part) for key, part in spent.items()}
-        if "one_sided" in spent:
-            lost = spent["one_sided"] != 0
+        if "unassigned" in spent:
+            lost = spent["unassigned"] != 0
             parts = lost.shape[-1] // relevance.shape[-1]
             count = tf.cast(tf.reduce_any(tf.stack(tf.split(lost, parts, -1)), 0), relevance.dtype)
-            self.layers[name]["one_sided_outputs"] = _sum(count)
+            self.layers[name]["unassigned_outputs"] = _sum(count)
 
     def table(self, found):
         nothing = tf.zeros_like(self.layers[found[-1].node.name]["relevance"])
-        columns = ("relevance", "size", *SPENT, "one_sided_outputs")
+        columns = ("relevance", "abs_sum", *SPENT, "unassigned_outputs")
         rows = [self.layers.get(step.node.name, {}) for step in found]
         return {c: tf.stack([row.get(c, nothing) for row in rows]) for c in columns}
 

@@ -7,13 +7,13 @@ bias
     What the bias took as its share of the sum. It is not handed on.
 stabiliser
     What the small number took that keeps a denominator away from zero.
-one_sided
+unassigned
     In alpha-beta rules, the relevance that found no input (no positive part: alpha R is lost) less
     what was handed out without counterpart (no negative part: beta R is not taken back). In the
     others, the relevance of outputs that are connected to nothing. Also what rules that do not look
     at the inputs give to the zeros around a padded picture.
 
-Output relevance = input relevance + bias + stabiliser + one_sided, for each rule, layer and
+Output relevance = input relevance + bias + stabiliser + unassigned, for each rule, layer and
 picture.
 """
 
@@ -150,7 +150,7 @@ class AlphaBeta(Rule):
         bias = weights.get("signed_bias")
         parts = kept if bias is None else kept + bias
         c = tf.math.divide_no_nan(relevance, parts)
-        spent = {"one_sided": tf.where(parts == 0, relevance, 0)}
+        spent = {"unassigned": tf.where(parts == 0, relevance, 0)}
         if bias is not None:
             spent["bias"] = c * bias
         return _hand_on(linear, weights, x, c, signed, both), spent
@@ -289,7 +289,7 @@ class WSquare(Rule):
     def backward(self, linear, weights, x, kept, relevance, signed):  # noqa: D102
         total = linear.apply(tf.ones_like(x[:1]), weights["shares"])
         c = tf.math.divide_no_nan(relevance, total)
-        spent = {"one_sided": tf.where(total == 0, relevance, 0)}
+        spent = {"unassigned": tf.where(total == 0, relevance, 0)}
         return linear.transpose(c, weights["shares"], x), spent
 
 

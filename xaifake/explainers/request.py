@@ -19,7 +19,7 @@ CLASSES = {"fake": 1.0, "real": -1.0}
 
 
 @dataclass
-class Question:
+class Request:
     """A model, pictures as it takes them, and the output that is asked about.
 
     Attributes
@@ -52,7 +52,7 @@ def choose(logits, index, sign):
     return sign * tf.cast(logits[:, index], tf.float32)
 
 
-def ask(detector, images, target="fake", value_range=None):
+def prepare(detector, images, target="fake", value_range=None):
     """Check a detector or model, pictures and a target, and bring them into one form.
 
     Parameters
@@ -70,7 +70,7 @@ def ask(detector, images, target="fake", value_range=None):
 
     Returns
     -------
-    Question
+    Request
 
     Raises
     ------
@@ -86,7 +86,7 @@ def ask(detector, images, target="fake", value_range=None):
     model = without_head(model)
     index, sign = _choose_logit(model, target)
     images = as_floats(images, model.input_shape[1:], value_range)
-    return Question(model, images, index, sign, value_range)
+    return Request(model, images, index, sign, value_range)
 
 
 def as_network(detector, value_range=None):

@@ -9,8 +9,8 @@ from joblib import cpu_count
 
 import odd_clips
 from xaifake.data.faces import FaceFinder, cut_square, decode_image, face_square
-from xaifake.data.footage import Frame
-from xaifake.video.people import SAME_PERSON, Person, assign, find_people
+from xaifake.data.media import Frame
+from xaifake.video.tracks import SAME_PERSON, FaceTrack, assign, track_faces
 
 ONE, OTHER = "006", "010"
 
@@ -26,47 +26,47 @@ def frames(*arguments, **options):
 
 
 def numbers(person):
-    return [sighting.number for sighting in person.sightings]
+    return [detection.number for detection in person.detections]
 
 
 def test_two_people_are_two_and_the_one_seen_most_often_comes_first(finder):
     seen = {0: range(3, 6)}
-    people = find_people(frames([ONE, OTHER], 6, (800, 400), seen), 2.0, finder=finder)
+    people = track_faces(frames([ONE, OTHER], 6, (800, 400), seen), 2.0, finder=finder)
     assert [numbers(person) for person in people] == [list(range(6)), [3, 4, 5]]
-    lefts = [{sighting.square[0] > 300 for sighting in person.sightings} for person in people]
+    lefts = [{detection.square[0] > 300 for detection in person.detections} for person in people]
     assert lefts == [{True}, {False}]
 
 
 def test_who_leaves_and_comes_back_is_the_same_person(finder):
-    (person,) = find_people(frames([ONE], 6, seen={0: {0, 1, 5}}), 2.0, finder=finder)
+    (person,) = track_faces(frames([ONE], 6, seen={0: {0, 1, 5}}), 2.0, finder=finder)
     assert numbers(person) == [0, 1, 5]
 
 
 def test_a_cut_to_somebody_at_the_same_place_is_not_taken_for_the_first(finder):
     cut = [*frames([ONE], 3), *(Frame(f.number + 3, 0.0, f.image) for f in frames([OTHER], 3))]
-    people = find_people(cut, 2.0, finder=finder)
+    people = track_faces(cut, 2.0, finder=finder)
     assert sorted(numbers(person) for person in people) == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_two_who_change_places_are_still_themselves(finder):
     there, back = frames([ONE, OTHER], 1, (800, 400)), frames([OTHER, ONE], 1, (800, 400))
     swapped = [next(there), Frame(1, 0.04, next(back).image)]
-    people = find_people(swapped, 2.0, finder=finder)
+    people = track_faces(swapped, 2.0, finder=finder)
     assert [numbers(person) for person in people] == [[0, 1], [0, 1]]
     for person in people:
-        first, second = (sighting.square[0] for sighting in person.sightings)
+        first, second = (detection.square[0] for detection in person.detections)
         assert abs(first - second) > 300
 
 
 def test_nobody_is_nobody(finder):
-    assert find_people(frames([], 2), 2.0, finder=finder) == []
+    assert track_faces(frames([], 2), 2.0, finder=finder) == []
 
 
 def test_a_small_face_is_not_overlooked(finder):
     (frame,) = frames([ONE], 1, (320, 240), side=120)
     assert finder.find(frame.image) == []
-    (person,) = find_people([frame], 2.0, finder=finder)
-    assert 70 < person.sightings[0].square[2] < 120
+    (person,) = track_faces([frame], 2.0, finder=finder)
+    assert 70 < person.detections[0].square[2] < 120
     large = next(frames([ONE], 1, (320, 240), side=240))
     (small,), (face,) = (finder.find(f.image, k) for f, k in ((frame, 1), (large, 0)))
     middle = np.array([160, 120])
@@ -77,18 +77,18 @@ def test_a_small_face_is_not_overlooked(finder):
 
 def test_a_sighting_is_what_the_extraction_would_cut(finder):
     (frame,) = frames([ONE], 1)
-    (person,) = find_people([frame], 2.0, finder=finder)
-    (sighting,), (face,) = person.sightings, finder.find(frame.image)
-    assert sighting.square == face_square(face, 2.0)
-    np.testing.assert_array_equal(sighting.image, cut_square(frame.image, sighting.square)[0])
-    assert decode_image(sighting.portrait).shape == (192, 192, 3)
+    (person,) = track_faces([frame], 2.0, finder=finder)
+    (detection,), (face,) = person.detections, finder.find(frame.image)
+    assert detection.square == face_square(face, 2.0)
+    np.testing.assert_array_equal(detection.image, cut_square(frame.image, detection.square)[0])
+    assert decode_image(detection.portrait).shape == (192, 192, 3)
     np.testing.assert_allclose(person.description, finder.describe(frame.image, face))
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 10**6))
 def test_no_two_faces_of_a_frame_belong_to_one_person(count, known, seed):
     rng = np.random.default_rng(seed)
-    people = [Person(description=rng.uniform(0, 0.1, 128)) for _ in range(known)]
+    people = [FaceTrack(description=rng.uniform(0, 0.1, 128)) for _ in range(known)]
     owners = assign(people, list(rng.uniform(0, 0.1, (count, 128))))
     found = [id(owner) for owner in owners if owner is not None]
     assert len(found) == len(set(found)) == min(count, known)
@@ -98,7 +98,7 @@ def test_no_two_faces_of_a_frame_belong_to_one_person(count, known, seed):
 def test_a_face_beyond_the_limit_is_somebody_new(direction):
     direction = direction if np.linalg.norm(direction) > 0.1 else np.eye(128)[0]
     direction = direction / np.linalg.norm(direction)
-    person = Person(description=np.zeros(128))
+    person = FaceTrack(description=np.zeros(128))
     near, far = 0.99 * SAME_PERSON * direction, 1.01 * SAME_PERSON * direction
     assert assign([person], [near]) == [person] and assign([person], [far]) == [None]
 

@@ -2,7 +2,7 @@
 
 Chapters 8 to 10 measure methods over many faces. Here the same questions are asked of one verdict:
 where the maps lie, whether they agree, whether they stay under a little blur and rotation, and,
-where the real parent is known, what the detector really reacts to.
+where the original is known, what the detector really reacts to.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from xaifake.errors import UserError
 from xaifake.judge import faithfulness
 from xaifake.judge.localisation import rank_agreement, region_masks, relevance_mass_accuracy
 from xaifake.judge.perturbations import Blur, rotation
+from xaifake.judge.runner import default_methods, judged
 from xaifake.judge.stability import interpolation_ceiling, stability
-from xaifake.judge.verdict import default_methods, judged
 
 METHODS = ("gradient (absolute)", "lrp.sequential_preset_b_flat", "lime", "grad_cam")
 LITTLE = (Blur(0.5), rotation(5))
-PUT_BACK = 0.1  # of the picture
-_NOISE = 12  # grey levels by which compression alone may move the edge of an aligned parent
+RESTORED_SHARE = 0.1  # of the picture
+_NOISE = 12  # grey levels by which compression alone may move the edge of an aligned original
 _CHANGED = 16  # grey levels
 
 
 @dataclass
-class Examination:
+class CaseReport:
     """What was found out about the pictures that decided a verdict.
 
     Attributes
@@ -43,15 +43,16 @@ class Examination:
         One row a region of the face; column `even` has its share of the picture, the others each
         method's share of the relevance that speaks for the verdict. NaN where none does.
     agreement : pandas.DataFrame
-        One row a pair of methods, one and other: `rank_correlation` of their maps over cells, and
+        One row per pair of methods, one and other: `rank_correlation` of their maps over cells, and
         `beyond_centre`, with what both share with the centre taken out.
     stability : pandas.DataFrame
-        One row a method and perturbation of the first picture: kind, strength, method, correlation
-        with the map of the picture as it is, and `ceiling`, what interpolation alone allows.
+        One row per method and perturbation of the first picture: kind, strength, method,
+        correlation with the map of the picture as it is, and `ceiling`, what interpolation alone
+        allows.
     probabilities : dict of str to float
         Of fake, for the first picture as it is ("none") and under each perturbation.
-    put_back : PutBack or None
-        None where no parent is known.
+    restored : Restored or None
+        None where no original is known.
     """
 
     faces: Faces
@@ -61,17 +62,17 @@ class Examination:
     agreement: pd.DataFrame
     stability: pd.DataFrame
     probabilities: dict
-    put_back: "PutBack | None" = None
+    restored: "Restored | None" = None
 
 
 @dataclass
-class PutBack:
-    """What happens to the score when the real parent's pixels are put back.
+class Restored:
+    """What happens to the score when the original's pixels are put back.
 
     Attributes
     ----------
-    probability, parent : float
-        Of fake, for the first picture and for its parent.
+    probability, original : float
+        Of fake, for the first picture and for its original.
     gap : float
         Between their logits.
     regions : pandas.Series
@@ -80,26 +81,26 @@ class PutBack:
         By method: the share that goes with the tenth of the picture that its map puts first; also
         "chance", the mean of ten random orders, and "experiment", the order of `effect`.
     effect : numpy.ndarray of float, (H, W)
-        By experiment: by how much each cell moves the logit (`faithfulness.CausalMaps.effect`).
+        By experiment: by how much each cell moves the logit (`faithfulness.PatchEffects.effect`).
     """
 
     probability: float
-    parent: float
+    original: float
     gap: float
     regions: pd.Series
     methods: pd.Series
     effect: np.ndarray
 
 
-def find_entries(names):
-    """Return the `Entry` of each method's name.
+def find_configs(names):
+    """Return the `MethodConfig` of each method's name.
 
     Raises
     ------
     UserError
         If there is no such method.
     """
-    offered = {entry.name: entry for entry in default_methods() if entry.engine == "xaifake"}
+    offered = {config.name: config for config in default_methods() if config.engine == "xaifake"}
     for name in names:
         if name not in offered:
             raise UserError(f"No method {name!r} here: give some of {', '.join(offered)}.")
@@ -108,10 +109,10 @@ def find_entries(names):
     return [offered[name] for name in dict.fromkeys(names)]
 
 
-def count_passes(entries):
-    """Return what a map of each entry costs, in forward passes, as was measured for the book."""
-    passes = judged("cost").assign(entry=lambda table: table.entry.astype(str))
-    return passes.set_index("entry").passes[[entry.name for entry in entries]].to_dict()
+def count_passes(configs):
+    """Return what a map of each config costs, in forward passes, as was measured for the book."""
+    passes = judged("cost").assign(method=lambda table: table.method.astype(str))
+    return passes.set_index("method").passes[[config.name for config in configs]].to_dict()
 
 
 def known_faithfulness(scale):
@@ -120,13 +121,13 @@ def known_faithfulness(scale):
     Returns
     -------
     pandas.Series
-        By method and baseline: the share of the logit gap to the real twin that went when the tenth
+        By method and baseline: the share of the logit gap to the original that went when the tenth
         of the picture that the map puts first was put back, over fifty fakes.
     """
     table = judged("faithfulness")
-    table = table[np.isclose(table.scale, scale)].assign(entry=lambda t: t.entry.astype(str))
-    sums = table.groupby("entry")[["lost_10", "gap"]].sum()
-    return sums.lost_10 / sums.gap
+    table = table[np.isclose(table.scale, scale)].assign(method=lambda t: t.method.astype(str))
+    sums = table.groupby("method")[["logit_drop_10", "gap"]].sum()
+    return sums.logit_drop_10 / sums.gap
 
 
 def deciding_frames(logits, count):
@@ -138,35 +139,35 @@ def deciding_frames(logits, count):
     return np.argsort(-sign * np.asarray(logits), kind="stable")[:count]
 
 
-def as_faces(sightings, scale, twins=None, label=1):
-    """Return sightings as `Faces`, so that all that measures faces takes them.
+def as_faces(detections, scale, originals=None, label=1):
+    """Return detections as `Faces`, so that all that measures faces takes them.
 
     Parameters
     ----------
-    sightings : sequence of xaifake.video.people.Sighting
+    detections : sequence of xaifake.video.tracks.FaceDetection
     scale : float
-    twins : numpy.ndarray of uint8, (N, H, W, 3), optional
-        The same squares of the real parent; the mask is where they differ.
+    originals : numpy.ndarray of uint8, (N, H, W, 3), optional
+        The same squares of the original; the mask is where they differ.
     label : int
     """
-    images = np.stack([sighting.image for sighting in sightings])
+    images = np.stack([detection.image for detection in detections])
     masks = np.zeros(images.shape[:3], bool)
-    if twins is not None:
-        masks = np.abs(images.astype(int) - twins).max(axis=-1) > _CHANGED
+    if originals is not None:
+        masks = np.abs(images.astype(int) - originals).max(axis=-1) > _CHANGED
     rows = [
         {
-            "video": "", "frame": sighting.number, "label": label, "target": "",
-            "landmarks": sighting.face.landmarks.ravel(),
-            **dict(zip(("left", "top", "side"), sighting.square, strict=True)),
+            "video": "", "frame": detection.number, "label": label, "target": "",
+            "landmarks": detection.face.landmarks.ravel(),
+            **dict(zip(("left", "top", "side"), detection.square, strict=True)),
         }
-        for sighting in sightings
+        for detection in detections
     ]  # fmt: skip
     labels = np.full(len(images), label)
-    return Faces(images, labels, masks, twins, pd.DataFrame(rows), float(scale))
+    return Faces(images, labels, masks, originals, pd.DataFrame(rows), float(scale))
 
 
 def check_aligned(faces):
-    """Refuse a parent that is not in register with its fake.
+    """Refuse an original that is not in register with its fake.
 
     Raises
     ------
@@ -175,58 +176,60 @@ def check_aligned(faces):
     """
     edge = np.ones(faces.images.shape[1:3], bool)
     edge[4:-4, 4:-4] = False
-    apart = np.abs(faces.images.astype(int) - faces.twins)[:, edge].mean(axis=(1, 2))
+    apart = np.abs(faces.images.astype(int) - faces.originals)[:, edge].mean(axis=(1, 2))
     if apart.max() > _NOISE:
         raise UserError(
-            f"The parent does not lie under the video pixel by pixel: at the edge of the face's "
+            f"The original does not lie under the video pixel by pixel: at the edge of the face's "
             f"picture they differ by {apart.max():.0f} of 255 grey levels, where compression alone "
             f"makes less than {_NOISE}. Putting back needs the very video that was manipulated."
         )
 
 
-def examine(detector, faces, sign, entries, keep=None, done=None):
+def report_case(detector, faces, sign, configs, keep=None, done=None):
     """Explain the pictures that decided a verdict, and check the explanations.
 
     Parameters
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
-        Of one person, from `as_faces`, the most decisive first. With twins the detector's evidence
-        is also found by putting back.
+        Of one person, from `as_faces`, the most decisive first. With originals the detector's
+        evidence is also found by putting back.
     sign : int
         1 to ask what speaks for fake, -1 for real.
-    entries : sequence of xaifake.judge.verdict.Entry
+    configs : sequence of xaifake.judge.runner.MethodConfig
     keep : callable, optional
         Takes a name and a function without arguments that makes a dict of arrays, and returns it,
         as `xaifake.runs.ResultCache.cached_arrays` does; so finished maps survive a killed run.
     done : callable, optional
-        Called with an entry and a number of maps when they are finished.
+        Called with a config and a number of maps when they are finished.
 
     Returns
     -------
-    Examination
+    CaseReport
     """
-    keep, done = keep or (lambda name, make: make()), done or (lambda entry, count: None)
+    keep, done = keep or (lambda name, make: make()), done or (lambda config, count: None)
 
     count, first = len(faces.images), faces.images[:1]
     moved = [perturbation.apply(first) for perturbation in LITTLE]
     images = np.concatenate([faces.images, *moved])
 
-    def maps_of(entry):
+    def maps_of(config):
         # Of all pictures at once: a method prepares itself for each call.
-        return keep(entry.name, lambda: {"maps": _speaking_for_fake(detector, images, entry, sign)})
+        return keep(
+            config.name, lambda: {"maps": _speaking_for_fake(detector, images, config, sign)}
+        )
 
     maps, rows = {}, []
-    for entry in entries:
-        maps[entry.name], others = np.split(maps_of(entry)["maps"], [count])
+    for config in configs:
+        maps[config.name], others = np.split(maps_of(config)["maps"], [count])
         rows += [
-            _compare(maps[entry.name][:1], others[[k]], perturbation, entry.name)
+            _compare(maps[config.name][:1], others[[k]], perturbation, config.name)
             for k, perturbation in enumerate(LITTLE)
         ]
-        done(entry, len(images))
+        done(config, len(images))
     pictures = {"none": first, **{p.kind: i for p, i in zip(LITTLE, moved, strict=True)}}
     logits = detector.logits(np.concatenate(list(pictures.values())))
-    return Examination(
+    return CaseReport(
         faces,
         sign,
         maps,
@@ -234,7 +237,7 @@ def examine(detector, faces, sign, entries, keep=None, done=None):
         agreement(maps),
         pd.DataFrame(rows),
         dict(zip(pictures, expit(logits.astype(float)).tolist(), strict=True)),
-        None if faces.twins is None else put_back(detector, faces[:1], maps, keep),
+        None if faces.originals is None else restore(detector, faces[:1], maps, keep),
     )
 
 
@@ -244,19 +247,19 @@ def _cell(side):
     return min(divisors, key=lambda k: abs(k - side / 16))
 
 
-def _speaking_for_fake(detector, images, entry, sign):
+def _speaking_for_fake(detector, images, config, sign):
     """Explain the class that the verdict names, since not every method tells what is against it."""
-    heatmaps, _ = entry.maps(detector, images, "fake" if sign > 0 else "real")
-    return heatmaps if entry.absolute else sign * heatmaps
+    heatmaps, _ = config.maps(detector, images, "fake" if sign > 0 else "real")
+    return heatmaps if config.absolute else sign * heatmaps
 
 
 def count_maps(pictures):
-    """Return how many maps `examine` makes with each entry, for so many pictures."""
+    """Return how many maps `report_case` makes with each config, for so many pictures."""
     return pictures + len(LITTLE)
 
 
 def share_of_evidence(maps, faces, sign):
-    """Return where the relevance that speaks for a verdict lies; see `Examination.regions`."""
+    """Return where the relevance that speaks for a verdict lies; see `CaseReport.regions`."""
     masks = region_masks(faces)
     table = {"even": {name: float(mask.mean()) for name, mask in masks.items()}}
     for method, heatmaps in maps.items():
@@ -271,7 +274,7 @@ def share_of_evidence(maps, faces, sign):
 
 
 def agreement(maps):
-    """Correlate the maps of every pair of methods; see `Examination.agreement`."""
+    """Correlate the maps of every pair of methods; see `CaseReport.agreement`."""
     names = list(maps)
     if len(names) < 2:
         return pd.DataFrame(columns=["one", "other", "rank_correlation", "beyond_centre"])
@@ -285,31 +288,32 @@ def agreement(maps):
     )
 
 
-def put_back(detector, faces, maps, keep):
-    """Put the parent's pixels back into one fake; see `PutBack`."""
+def restore(detector, faces, maps, keep):
+    """Put the original's pixels back into one fake; see `Restored`."""
     check_aligned(faces)
     effects = faithfulness.region_effects(detector, faces).iloc[0]
     gap, cell = effects.gap, _cell(faces.images.shape[1])
     made = keep(
-        "causal_maps", lambda: vars(faithfulness.causal_maps(detector, faces, cell, progress=False))
+        "patch_effects",
+        lambda: vars(faithfulness.patch_effects(detector, faces, cell, progress=False)),
     )
-    cause = faithfulness.CausalMaps(**made)
+    effects = faithfulness.PatchEffects(**made)
     cells = {name: faithfulness.cell_sums(heatmaps[:1], cell) for name, heatmaps in maps.items()}
     orders = {name: faithfulness.order_cells(sums) for name, sums in cells.items()}
-    orders["experiment"] = faithfulness.order_cells(cause.effect)
-    gone = {name: _gone(detector, faces, order, cause, cell) for name, order in orders.items()}
-    even = np.zeros_like(cause.effect)
+    orders["experiment"] = faithfulness.order_cells(effects.effect)
+    gone = {name: _gone(detector, faces, order, effects, cell) for name, order in orders.items()}
+    even = np.zeros_like(effects.effect)
     random = [faithfulness.order_cells(even, seed) for seed in range(10)]
-    gone["chance"] = np.mean([_gone(detector, faces, order, cause, cell) for order in random])
-    effect = np.kron(cause.effect[0], np.ones((cell, cell))) / cell**2
+    gone["chance"] = np.mean([_gone(detector, faces, order, effects, cell) for order in random])
+    effect = np.kron(effects.effect[0], np.ones((cell, cell))) / cell**2
     regions = {name: effects[f"without_{name}"] / gap for name in region_masks(faces)}
-    probability, parent = expit([cause.fake[0], cause.twin[0]]).tolist()
-    return PutBack(probability, parent, float(gap), pd.Series(regions), pd.Series(gone), effect)
+    probability, original = expit([effects.fake[0], effects.original[0]]).tolist()
+    return Restored(probability, original, float(gap), pd.Series(regions), pd.Series(gone), effect)
 
 
-def _gone(detector, faces, order, cause, cell):
-    logit = faithfulness.put_back(detector, faces, order, (PUT_BACK,), cell)[0, 0]
-    return float((cause.fake[0] - logit) / (cause.fake[0] - cause.twin[0]))
+def _gone(detector, faces, order, effects, cell):
+    logit = faithfulness.restore_cells(detector, faces, order, (RESTORED_SHARE,), cell)[0, 0]
+    return float((effects.fake[0] - logit) / (effects.fake[0] - effects.original[0]))
 
 
 def _compare(heatmap, moved, perturbation, method):

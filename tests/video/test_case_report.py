@@ -8,7 +8,7 @@ from xaifake.data.faces import Face
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
 from xaifake.judge.localisation import region_masks
-from xaifake.video.examination import (
+from xaifake.video.case_report import (
     METHODS,
     agreement,
     as_faces,
@@ -16,14 +16,14 @@ from xaifake.video.examination import (
     count_maps,
     count_passes,
     deciding_frames,
-    examine,
-    find_entries,
+    find_configs,
     known_faithfulness,
+    report_case,
     share_of_evidence,
 )
-from xaifake.video.people import Sighting
+from xaifake.video.tracks import FaceDetection
 
-ENTRIES = find_entries(["gradient (absolute)", "input_t_gradient", "grad_cam"])
+CONFIGS = find_configs(["gradient (absolute)", "input_t_gradient", "grad_cam"])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def detector(shipped_detector):
 
 @pytest.fixture(scope="module")
 def shipped(detector, shipped_faces):
-    """Two frames of a whole-face fake that the detector finds, with twins."""
+    """Two frames of a whole-face fake that the detector finds, with originals."""
     faces = shipped_faces(2.0)
     fakes = faces[(faces.labels == 1) & (faces.table.region == "whole").to_numpy()]
     logits = detector.logits(fakes.images)
@@ -43,7 +43,7 @@ def shipped(detector, shipped_faces):
 
 def sightings_of(faces):
     return [
-        Sighting(
+        FaceDetection(
             int(row.frame),
             row.frame / 25,
             Face((0, 0, 1, 1), np.reshape(row.landmarks, (68, 2))),
@@ -57,20 +57,20 @@ def sightings_of(faces):
 
 @pytest.fixture(scope="module")
 def faces(shipped):
-    return as_faces(sightings_of(shipped), 2.0, shipped.twins)
+    return as_faces(sightings_of(shipped), 2.0, shipped.originals)
 
 
 @pytest.fixture(scope="module")
 def examined(detector, faces):
-    return examine(detector, faces, 1, ENTRIES)
+    return report_case(detector, faces, 1, CONFIGS)
 
 
 def test_sightings_become_faces_with_the_same_regions_and_masks(faces, shipped):
     for name, mask in region_masks(faces).items():
         np.testing.assert_array_equal(mask, region_masks(shipped)[name])
-    # The mask is where the twin differs: nearly all of it lies in the true one.
+    # The mask is where the original differs: nearly all of it lies in the true one.
     assert (faces.masks & shipped.masks).sum() > 0.9 * faces.masks.sum() > 0
-    assert as_faces(sightings_of(shipped), 2.0).twins is None
+    assert as_faces(sightings_of(shipped), 2.0).originals is None
 
 
 def test_the_maps_are_those_of_explain(detector, faces, examined):
@@ -78,12 +78,12 @@ def test_the_maps_are_those_of_explain(detector, faces, examined):
     np.testing.assert_allclose(
         examined.maps["input_t_gradient"], relevance, atol=1e-4 * np.abs(relevance).max()
     )
-    assert list(examined.maps) == [entry.name for entry in ENTRIES]
+    assert list(examined.maps) == [config.name for config in CONFIGS]
 
 
 def test_a_verdict_of_real_is_explained_as_real(detector, faces):
-    examined = examine(detector, faces[:1], -1, ENTRIES)
-    fake = examine(detector, as_faces_without_twins(faces[:1]), 1, ENTRIES)
+    examined = report_case(detector, faces[:1], -1, CONFIGS)
+    fake = report_case(detector, as_faces_without_originals(faces[:1]), 1, CONFIGS)
     assert (examined.maps["grad_cam"] <= 0).all()
     assert (examined.maps["gradient (absolute)"] >= 0).all()
     np.testing.assert_allclose(
@@ -91,10 +91,10 @@ def test_a_verdict_of_real_is_explained_as_real(detector, faces):
     )
 
 
-def as_faces_without_twins(faces):
+def as_faces_without_originals(faces):
     from dataclasses import replace
 
-    return replace(faces, twins=None)
+    return replace(faces, originals=None)
 
 
 def test_shares_of_the_evidence_are_a_whole(examined, faces):
@@ -122,25 +122,25 @@ def test_a_map_agrees_with_itself_and_a_planted_reverse_does_not():
 
 def test_stability_has_every_method_and_change_and_no_more_than_the_ceiling(examined):
     table = examined.stability
-    assert set(table.kind) == {"blur", "rotation"} and len(table) == 2 * len(ENTRIES)
+    assert set(table.kind) == {"blur", "rotation"} and len(table) == 2 * len(CONFIGS)
     blur = table[table.kind == "blur"]
     assert (blur.ceiling == 1).all() and (blur.correlation > 0).all()
     assert set(examined.probabilities) == {"none", "blur", "rotation"}
 
 
 def test_putting_back_is_the_experiment_of_chapter_10(detector, faces, examined):
-    found = examined.put_back
-    logits = detector.logits(np.concatenate([faces.images[:1], faces.twins[:1]]))
+    found = examined.restored
+    logits = detector.logits(np.concatenate([faces.images[:1], faces.originals[:1]]))
     assert found.gap == pytest.approx(logits[0] - logits[1], abs=1e-3)
     effects = faithfulness.region_effects(detector, faces[:1])
     assert found.regions["eyes"] == pytest.approx(
         effects.without_eyes[0] / effects.gap[0], abs=1e-3
     )
     assert found.methods["experiment"] > found.methods["chance"]
-    assert found.probability > 0.5 > found.parent
-    cause = faithfulness.causal_maps(detector, faces[:1], progress=False)
+    assert found.probability > 0.5 > found.original
+    effects = faithfulness.patch_effects(detector, faces[:1], progress=False)
     cells = faithfulness.cell_sums(found.effect[None])
-    np.testing.assert_allclose(cells, cause.effect, atol=1e-3)
+    np.testing.assert_allclose(cells, effects.effect, atol=1e-3)
 
 
 def test_a_parent_that_lies_elsewhere_is_refused(faces):
@@ -148,7 +148,7 @@ def test_a_parent_that_lies_elsewhere_is_refused(faces):
 
     check_aligned(faces)
     with pytest.raises(UserError, match="pixel by pixel"):
-        check_aligned(replace(faces, twins=np.roll(faces.twins, 9, axis=2)))
+        check_aligned(replace(faces, originals=np.roll(faces.originals, 9, axis=2)))
 
 
 def test_finished_maps_are_not_made_again(detector, faces):
@@ -161,8 +161,8 @@ def test_finished_maps_are_not_made_again(detector, faces):
         return kept[name]
 
     done = []
-    first = examine(detector, faces, 1, ENTRIES[:1], keep, lambda e, n: done.append(n))
-    again = examine(detector, faces, 1, ENTRIES[:1], keep)
+    first = report_case(detector, faces, 1, CONFIGS[:1], keep, lambda e, n: done.append(n))
+    again = report_case(detector, faces, 1, CONFIGS[:1], keep)
     assert len(made) == len(set(made)) == 2  # the maps and the experiment
     assert sum(done) == count_maps(len(faces))
     np.testing.assert_array_equal(
@@ -178,11 +178,11 @@ def test_the_frames_that_decided_lie_furthest_on_the_side_of_the_verdict(logits,
 
 
 def test_methods_are_found_by_name_and_their_cost_is_known():
-    entries = find_entries(METHODS)
-    assert [entry.name for entry in entries] == list(METHODS)
-    assert all(passes > 0 for passes in count_passes(entries).values())
+    configs = find_configs(METHODS)
+    assert [config.name for config in configs] == list(METHODS)
+    assert all(passes > 0 for passes in count_passes(configs).values())
     assert known_faithfulness(2.0)[list(METHODS)].between(0, 1.2).all()
     with pytest.raises(UserError, match="No method 'magic'"):
-        find_entries(["magic"])
+        find_configs(["magic"])
     with pytest.raises(UserError, match="No method is given"):
-        find_entries([])
+        find_configs([])

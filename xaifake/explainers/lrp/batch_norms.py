@@ -4,21 +4,27 @@ A batch norm after a convolution is a second linear map. A rule that treats the 
 other gives other relevance than one that treats them as the single map that they are together.
 """
 
+from __future__ import annotations
+
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from xaifake.detector.graph import nodes, without_head
 from xaifake.errors import UserError
-from xaifake.explainers.question import as_network
+from xaifake.explainers.request import as_network
+
+if TYPE_CHECKING:
+    from xaifake.detector.detector import Detector
 
 BatchNorm = keras.layers.BatchNormalization
 # In Keras a depthwise convolution is no Conv2D, but a transposed one is.
 FOLDABLE = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 
 
-def canonise(detector):
+def merge_batch_norms(detector: Detector | keras.Model) -> keras.Model:
     """Fold each batch norm into the linear layer before it.
 
     At inference a batch norm multiplies each channel by ``gamma / sqrt(variance + epsilon)`` and
@@ -42,40 +48,40 @@ def canonise(detector):
     UserError
         If the model cannot be followed, or a batch norm does not work on the last axis.
     """
-    folding = Folding(as_network(detector)[0])
-    canonical = folding.build()
-    for name, weights in folding.weights().items():
+    plan = MergePlan(as_network(detector)[0])
+    canonical = plan.build()
+    for name, weights in plan.weights().items():
         canonical.get_layer(name).set_weights(weights)
     return canonical
 
 
-class Folding:
+class MergePlan:
     """What is folded where in a model.
 
     Attributes
     ----------
     model : keras.Model
         Ends in logits.
-    carriers : dict of str to str
+    hosts : dict of str to str
         For each batch norm that can be folded, the layer that takes it up.
-    gone : frozenset of str
+    removed : frozenset of str
         The batch norms that a folded network does without.
     """
 
     def __init__(self, model):
         self.model = without_head(model)
         self._nodes = {node.name: node for node in nodes(self.model)}
-        self.carriers = {}
+        self.hosts = {}
         uses = Counter(source for node in self._nodes.values() for source in node.inputs)
         norms = [node for node in self._nodes.values() if isinstance(node.layer, BatchNorm)]
         for node in norms:
             _check_axis(node)
             source = node.inputs[0]
-            carrier = self.carriers.get(source, source)
-            if uses[source] == 1 and _can_carry(self._nodes[carrier]):
-                self.carriers[node.name] = carrier
-        self.gone = frozenset(
-            node.name for node in norms if node.name in self.carriers or _changes_nothing(node)
+            host = self.hosts.get(source, source)
+            if uses[source] == 1 and _can_carry(self._nodes[host]):
+                self.hosts[node.name] = host
+        self.removed = frozenset(
+            node.name for node in norms if node.name in self.hosts or _changes_nothing(node)
         )
 
     def build(self):
@@ -88,12 +94,12 @@ class Folding:
             precision = layer.dtype_policy.variable_dtype
             config = layer.get_config()
             config["dtype"] = precision if precision == "float64" else "float32"
-            if layer.name in self.carriers.values():
+            if layer.name in self.hosts.values():
                 config |= {"use_bias": True}
             return type(layer).from_config(config)
 
         def call(layer, inputs, *others, **settings):
-            return inputs if layer.name in self.gone else layer(inputs, *others, **settings)
+            return inputs if layer.name in self.removed else layer(inputs, *others, **settings)
 
         # Without the model's loss and metrics, which a clone would have to rebuild.
         bare = keras.Model(self.model.inputs[0], self.model.outputs[0], name=self.model.name)
@@ -106,11 +112,11 @@ class Folding:
         folded = {
             name: [_as_full(weight) for weight in node.layer.get_weights()]
             for name, node in self._nodes.items()
-            if node.layer_has_weights and name not in self.gone
+            if node.layer_has_weights and name not in self.removed
         }
-        for norm, carrier in self.carriers.items():  # the first of two comes first
-            layer = self._nodes[carrier].layer
-            folded[carrier] = _fold(layer, folded[carrier], *_norm(self._nodes[norm].layer))
+        for norm, host in self.hosts.items():  # the first of two comes first
+            layer = self._nodes[host].layer
+            folded[host] = _fold(layer, folded[host], *_norm(self._nodes[norm].layer))
         return folded
 
 

@@ -18,7 +18,7 @@ _FAR_APART = 1e3  # more than any two descriptions
 
 
 @dataclass(frozen=True)
-class Sighting:
+class FaceDetection:
     """A face in one frame.
 
     Attributes
@@ -46,35 +46,35 @@ class Sighting:
 
 
 @dataclass
-class Person:
+class FaceTrack:
     """Somebody who is seen in one or more frames.
 
     Attributes
     ----------
-    sightings : list of Sighting
+    detections : list of FaceDetection
         In the order of the frames, at most one a frame.
     description : numpy.ndarray
-        ``float64 (128,)``, the mean of dlib's descriptions of the sightings. It serves to tell the
+        ``float64 (128,)``, the mean of dlib's descriptions of the detections. It serves to tell the
         people of one piece of footage apart and is not written anywhere.
     """
 
-    sightings: list = field(default_factory=list)
+    detections: list = field(default_factory=list)
     description: np.ndarray | None = None
 
-    def add(self, sighting, description):
-        """Add a sighting and its description."""
-        seen = len(self.sightings)
+    def add(self, detection, description):
+        """Add a detection and its description."""
+        seen = len(self.detections)
         before = 0 if self.description is None else self.description
         self.description = (before * seen + description) / (seen + 1)
-        self.sightings.append(sighting)
+        self.detections.append(detection)
 
     @property
     def images(self):
         """What the detector takes: ``uint8 (N, size, size, 3)``."""
-        return np.stack([sighting.image for sighting in self.sightings])
+        return np.stack([detection.image for detection in self.detections])
 
 
-def find_people(frames, scale, size=128, finder=None):
+def track_faces(frames, scale, size=128, finder=None):
     """Find everybody in some frames and tell them apart.
 
     A face belongs to the person whose mean description is nearest, if it is within `SAME_PERSON`,
@@ -83,7 +83,7 @@ def find_people(frames, scale, size=128, finder=None):
 
     Parameters
     ----------
-    frames : iterable of xaifake.data.footage.Frame
+    frames : iterable of xaifake.data.media.Frame
         Read one at a time; few are kept at a time.
     scale : float
         Side of the square over the larger side of the face's box.
@@ -93,7 +93,7 @@ def find_people(frames, scale, size=128, finder=None):
 
     Returns
     -------
-    list of Person
+    list of FaceTrack
         The one seen most often first.
     """
     finder, people = finder or FaceFinder(), []
@@ -107,10 +107,10 @@ def find_people(frames, scale, size=128, finder=None):
         owners = assign(people, descriptions)
         for face, description, owner in zip(faces, descriptions, owners, strict=True):
             if owner is None:
-                owner = Person()
+                owner = FaceTrack()
                 people.append(owner)
             owner.add(_sighting(frame, face, scale, size), description)
-    return sorted(people, key=lambda person: -len(person.sightings))
+    return sorted(people, key=lambda person: -len(person.detections))
 
 
 def assign(people, descriptions):
@@ -131,4 +131,4 @@ def _sighting(frame, face, scale, size):
     square = face_square(face, scale)
     image, _ = cut_square(frame.image, square, size)
     portrait, _ = cut_square(frame.image, square, PORTRAIT)
-    return Sighting(frame.number, frame.seconds, face, square, image, encode_jpeg(portrait))
+    return FaceDetection(frame.number, frame.seconds, face, square, image, encode_jpeg(portrait))

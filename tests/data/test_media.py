@@ -14,7 +14,7 @@ from PIL import Image
 
 import odd_clips
 from xaifake.data import footage as module
-from xaifake.data.footage import Footage, open_footage, readable
+from xaifake.data.media import VideoReader, open_media, readable
 from xaifake.errors import UserError
 
 
@@ -44,7 +44,7 @@ def clip(tmp_path):
 )
 def test_every_frame_of_every_format_is_the_right_one(format, codec, name, tmp_path):
     path = odd_clips.write(tmp_path / name, odd_clips.counted(30), format, codec)
-    footage = open_footage(path)
+    footage = open_media(path)
     assert footage.kind == "video" and len(footage) == 30 and footage.problems == []
     assert numbers_in(footage) == [(number, number) for number in range(30)]
     assert numbers_in(footage, [3, 17, 29]) == [(3, 3), (17, 17), (29, 29)]
@@ -52,14 +52,14 @@ def test_every_frame_of_every_format_is_the_right_one(format, codec, name, tmp_p
 
 
 def test_a_single_frame_is_a_video_of_one(tmp_path):
-    footage = open_footage(odd_clips.write(tmp_path / "one.mp4", odd_clips.counted(1)))
+    footage = open_media(odd_clips.write(tmp_path / "one.mp4", odd_clips.counted(1)))
     assert footage.spread(32) == [0] and len(list(footage.read())) == 1
 
 
 def test_uneven_times_are_spread_over_time_and_not_over_frames(tmp_path):
     times = [0, 0.04, 0.08, 0.12, 0.16, 1.0, 4.0]
     path = odd_clips.write(tmp_path / "vfr.mp4", odd_clips.counted(7), times=times)
-    footage = open_footage(path)
+    footage = open_media(path)
     assert [footage.seconds(k) for k in range(7)] == pytest.approx(times, abs=0.002)
     assert footage.spread(5) == [0, 5, 6]  # 0, 1, 2, 3, 4 seconds: what is nearest to each
     assert [(frame.number, frame.seconds) for frame in footage.read([0, 5, 6])] == [
@@ -71,7 +71,7 @@ def test_uneven_times_are_spread_over_time_and_not_over_frames(tmp_path):
 def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
     """The formula of chapter 12, searched through without sorting."""
     stamps = np.array(sorted(stamps))
-    numbers = Footage(Path("x"), "video", _places=stamps).spread(count)
+    numbers = VideoReader(Path("x"), "video", _places=stamps).spread(count)
     assert numbers[0] == 0 and (count == 1 or numbers[-1] == len(stamps) - 1)
     count = min(count, len(stamps))
     even = [stamps[0] + k / max(count - 1, 1) * (stamps[-1] - stamps[0]) for k in range(count)]
@@ -80,8 +80,8 @@ def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_phones_video_is_upright(clip, degrees):
-    upright = next(open_footage(clip).read([5])).image
-    turned = next(open_footage(odd_clips.turn(clip, degrees)).read([5])).image
+    upright = next(open_media(clip).read([5])).image
+    turned = next(open_media(odd_clips.turn(clip, degrees)).read([5])).image
     np.testing.assert_array_equal(turned, np.rot90(upright, -degrees // 90))
 
 
@@ -94,20 +94,20 @@ def test_pixels_that_are_not_square_are_made_square(clip, tmp_path):
             if packet.size:
                 packet.stream = stream
                 out.mux(packet)
-    assert next(open_footage(path).read([0])).image.shape == (120, 320, 3)
+    assert next(open_media(path).read([0])).image.shape == (120, 320, 3)
 
 
 def test_large_frames_are_reduced(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_SIDE", 80)
     path = odd_clips.write(tmp_path / "x.mp4", odd_clips.counted(2))
-    assert next(open_footage(path).read()).image.shape == (60, 80, 3)
+    assert next(open_media(path).read()).image.shape == (60, 80, 3)
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((100, 400, 3), np.uint8))
-    assert next(open_footage(tmp_path / "x.png").read()).image.shape == (20, 80, 3)
+    assert next(open_media(tmp_path / "x.png").read()).image.shape == (20, 80, 3)
 
 
 def test_of_a_truncated_video_the_rest_is_read_and_it_is_said(tmp_path):
     path = odd_clips.write(tmp_path / "t.mp4", odd_clips.counted(60), first=True)
-    footage = open_footage(odd_clips.cut_short(path, 0.6))
+    footage = open_media(odd_clips.cut_short(path, 0.6))
     assert 5 < len(footage) < 60
     read = numbers_in(footage)
     assert len(read) > 4 and all(number == told for number, told in read)
@@ -120,7 +120,7 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
     path.write_bytes(data)
-    footage = open_footage(path)
+    footage = open_media(path)
     read = list(footage.read())
     assert 0 < len(read) < 20 and "damaged" in footage.problems[0]
 
@@ -128,7 +128,7 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path):
 def test_far_frames_are_jumped_to_and_are_the_right_ones(tmp_path, monkeypatch):
     """A group of pictures has 12: from there on 12 packets lead to a frame, and not all before."""
     path = odd_clips.write(tmp_path / "long.mp4", odd_clips.counted(250), codec="mpeg4", rate=1)
-    footage, packets, read = open_footage(path), module._packets, []
+    footage, packets, read = open_media(path), module._packets, []
 
     def noted(*arguments):
         for packet in packets(*arguments):
@@ -148,9 +148,9 @@ def test_an_hour_is_sampled_in_bounded_memory(tmp_path):
     frame = next(odd_clips.counted(1, (320, 180)))
     path = odd_clips.write(tmp_path / "hour.mp4", (frame for _ in range(3600)), rate=1)
     code = (
-        "import sys; from xaifake.data.footage import open_footage\n"
+        "import sys; from xaifake.data.media import open_media\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
-        "footage = open_footage(sys.argv[1]); before = peak()\n"
+        "footage = open_media(sys.argv[1]); before = peak()\n"
         "found = [frame.seconds for frame in footage.read(footage.spread(64))]\n"
         "print(len(found), found[-1], (peak() - before) // 1024)"
     )
@@ -163,7 +163,7 @@ def test_an_hour_is_sampled_in_bounded_memory(tmp_path):
 def test_a_moving_gif_is_a_video(tmp_path):
     pictures = [Image.fromarray(frame) for frame in odd_clips.counted(4)]
     pictures[0].save(tmp_path / "x.gif", save_all=True, append_images=pictures[1:], duration=100)
-    footage = open_footage(tmp_path / "x.gif")
+    footage = open_media(tmp_path / "x.gif")
     assert footage.kind == "video" and len(footage) == 4
 
 
@@ -173,7 +173,7 @@ def test_a_picture_is_read_as_it_was_held(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     image.save(tmp_path / "held.jpg", exif=exif, quality=95)
-    footage = open_footage(tmp_path / "held.jpg")
+    footage = open_media(tmp_path / "held.jpg")
     (read,) = footage.read()
     assert footage.kind == "picture" and read.seconds is None
     assert np.abs(read.image.astype(int) - np.rot90(frame, -1)).mean() < 3
@@ -184,7 +184,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
         cv2.imwrite(str(tmp_path / f"frame_{k}.png"), np.full((40, 40, 3), k, np.uint8))
     (tmp_path / "frame_11.png").write_bytes((tmp_path / "frame_9.png").read_bytes()[:-40])
     (tmp_path / "notes.txt").write_text("no picture")
-    footage = open_footage(tmp_path)
+    footage = open_media(tmp_path)
     assert footage.kind == "folder" and len(footage) == 4
     assert [int(frame.image[0, 0, 0]) for frame in footage.read()] == [2, 9, 10]
     assert len(footage.problems) == 2 and "frame_11.png" in footage.problems[1]
@@ -203,32 +203,32 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
 def test_what_cannot_be_shown_is_told_in_a_sentence(name, content, message, clip, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        open_footage(tmp_path / name)
+        open_media(tmp_path / name)
 
 
 def test_a_header_alone_an_audio_file_and_nothing_are_told(tmp_path):
     path = odd_clips.write(tmp_path / "late.mp4", odd_clips.counted(30))
     with pytest.raises(UserError, match="beginning is damaged"):  # the header is at the end
-        open_footage(odd_clips.cut_short(path, 0.5))
+        open_media(odd_clips.cut_short(path, 0.5))
     with av.open(str(tmp_path / "sound.wav"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
         sound.rate = 8000
         container.mux(stream.encode(sound))
     with pytest.raises(UserError, match="holds no video"):
-        open_footage(tmp_path / "sound.wav")
+        open_media(tmp_path / "sound.wav")
     with pytest.raises(UserError, match="There is no"):
-        open_footage(tmp_path / "nowhere.mp4")
+        open_media(tmp_path / "nowhere.mp4")
     (tmp_path / "bare").mkdir()
     with pytest.raises(UserError, match="holds no picture"):
-        open_footage(tmp_path / "bare")
+        open_media(tmp_path / "bare")
 
 
 def test_a_picture_that_is_cut_off_is_told(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "x.jpg"), noise)
     with pytest.raises(UserError, match="damaged"):
-        open_footage(odd_clips.cut_short(tmp_path / "x.jpg", 0.5))
+        open_media(odd_clips.cut_short(tmp_path / "x.jpg", 0.5))
 
 
 def test_a_playlist_asks_for_no_other_file_or_address(tmp_path, clip):
@@ -237,7 +237,7 @@ def test_a_playlist_asks_for_no_other_file_or_address(tmp_path, clip):
         path = tmp_path / "list.m3u8"
         path.write_text(f"#EXTM3U\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n")
         with pytest.raises(UserError):
-            open_footage(path)
+            open_media(path)
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))

@@ -19,7 +19,7 @@ from small import (
     run_explain,
 )
 from xaifake.errors import UserError
-from xaifake.explainers.question import as_floats, ask
+from xaifake.explainers.request import as_floats, prepare
 
 layers = keras.layers
 
@@ -111,13 +111,13 @@ def test_a_model_of_any_size_takes_pictures_of_any_size():
 
 def test_the_target_chooses_logit_and_sign():
     one, three, images = detector(), detector(3), floats(2)
-    question = ask(one, images)
-    assert np.array_equal(question.logit(images), logits(one, images)[:, 0])
-    question = ask(one, images, target="real")
-    assert np.array_equal(question.logit(images), -logits(one, images)[:, 0])
+    request = prepare(one, images)
+    assert np.array_equal(request.logit(images), logits(one, images)[:, 0])
+    request = prepare(one, images, target="real")
+    assert np.array_equal(request.logit(images), -logits(one, images)[:, 0])
     for index in (0, 2, np.int64(1)):
-        question = ask(three, images, target=index)
-        assert np.array_equal(question.logit(images), logits(three, images)[:, index])
+        request = prepare(three, images, target=index)
+        assert np.array_equal(request.logit(images), logits(three, images)[:, index])
 
 
 @pytest.mark.parametrize("target", ["fakes", "Fake", 0, 1, None])
@@ -144,7 +144,7 @@ def test_a_model_with_three_logits_wants_an_index(target):
         ({"method": "gradient", "engine": "tf"}, "No engine 'tf': give one of xaifake, innvesti"),
         ({"method": "gradient", "step": 3}, "gradient has no option 'step'; it has batch_size, "),
         ({"method": "gradient", "layer": "conv"}, "gradient has no option 'layer'"),
-        ({"method": "gradient", "question": 1}, "gradient has no option 'question'"),
+        ({"method": "gradient", "request": 1}, "gradient has no option 'request'"),
         ({"method": "grad_cam", "layer": "last_map"}, "no layer 'last_map': did you mean last"),
         ({"method": "grad_cam", "layer": "answer"}, r"'answer' returns \(None, 1\).*needs maps"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from small import SIZE, chain, detector, draw_weights, floats, logits
 from xaifake.detector.graph import nodes
 from xaifake.errors import UserError
-from xaifake.explainers.lrp import canonise
+from xaifake.explainers.lrp import merge_batch_norms
 
 layers = keras.layers
 BatchNorm = layers.BatchNormalization
@@ -69,7 +69,7 @@ def application(name):
 def folded(request):
     model = application(request.param)
     before = [weight.copy() for weight in model.get_weights()]
-    yield model, canonise(model), before
+    yield model, merge_batch_norms(model), before
     gc.collect()
 
 
@@ -95,7 +95,7 @@ def test_the_given_network_keeps_its_weights(folded):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_double_precision_the_answers_agree_to_ten_digits(double, name):
     model = application(name)
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     assert {weight.dtype for weight in canonical.weights} == {"float64"}
     images = floats(1, size=96).astype(float)
     assert difference(model, canonical, images) < 1e-10
@@ -132,7 +132,7 @@ def end():
 
 def assert_folded(model, staying=()):
     """Draw weights, fold, and compare; `staying` are the norms that nothing can take up."""
-    canonical = canonise(draw_weights(model))
+    canonical = merge_batch_norms(draw_weights(model))
     assert sorted(norms(canonical)) == list(staying)
     assert difference(model, canonical) < 1e-12
     return canonical
@@ -167,7 +167,7 @@ def test_kernels_by_hand():
     )
     column = np.array([[1], [-2], [4]])
     model.set_weights([column, np.array([7]), *(np.array([n]) for n in (3, 5, 2, 3))])
-    kernel, bias = canonise(model).get_layer("sum").get_weights()
+    kernel, bias = merge_batch_norms(model).get_layer("sum").get_weights()
     assert kernel.tolist() == [[1.5], [-3], [6]] and bias.tolist() == [7 * 1.5 - 3 + 5]
 
 
@@ -251,7 +251,7 @@ def test_a_norm_that_changes_nothing_is_left_out_anywhere(dtype, place):
     with precision(dtype):
         model = draw_weights(STAYING[place]())
         change_nothing(model.get_layer("norm"))
-        canonical = canonise(model)
+        canonical = merge_batch_norms(model)
     assert norms(canonical) == []
     assert difference(model, canonical) < (1e-6 if dtype == "float32" else 1e-12)
 
@@ -261,14 +261,14 @@ def test_a_norm_that_changes_little_is_not_left_out(factor):
     model = draw_weights(STAYING["input"]())
     change_nothing(model.get_layer("norm"))
     model.get_layer("norm").gamma.assign([1, 1, factor])
-    assert norms(canonise(model)) == ["norm"]
+    assert norms(merge_batch_norms(model)) == ["norm"]
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_norm_on_another_axis_is_refused_by_name(axis):
     model = chain(layers.Conv2D(3, 3), BatchNorm(axis=axis, name="norm_of_rows"), *end())
     with pytest.raises(UserError, match=f"'norm_of_rows' works on axis {axis}.*channels last"):
-        canonise(model)
+        merge_batch_norms(model)
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
@@ -279,7 +279,7 @@ def test_a_head_is_taken_off(double, head, own):
     if not own:
         last = [layers.Dense(4, name="answer"), layers.Activation(head)]
     model = draw_weights(chain(*hidden, *last))
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     assert nodes(canonical)[-1].name == "answer" and nodes(canonical)[-1].activation == "linear"
     found = getattr(keras.ops, head)(logits(canonical, floats(2))).numpy()
     np.testing.assert_allclose(found, logits(model, floats(2)), rtol=1e-10, atol=0)
@@ -288,7 +288,7 @@ def test_a_head_is_taken_off(double, head, own):
 
 def test_names_of_layers_are_those_of_the_given_model():
     model = detector()
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     expected = [layer.name for layer in model.layers if layer.name != "norm"]
     assert [layer.name for layer in canonical.layers] == expected
     assert canonical.name == model.name and canonical.input_shape == model.input_shape
@@ -299,16 +299,16 @@ def test_names_of_layers_are_those_of_the_given_model():
 def test_the_input_keeps_its_name(name):
     picture = keras.Input((SIZE, SIZE, 3), name=name)
     model = keras.Model(picture, layers.Dense(2)(layers.Flatten()(picture)))
-    assert canonise(model).layers[0].name == model.layers[0].name
+    assert merge_batch_norms(model).layers[0].name == model.layers[0].name
 
 
 def test_a_model_that_is_trained_further_leaves_its_folded_copy_alone():
     model, images = detector(), floats(2)
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     before = logits(canonical, images)
     draw_weights(model, seed=5)
     np.testing.assert_array_equal(logits(canonical, images), before)
-    assert difference(model, canonise(model), images) < 1e-5
+    assert difference(model, merge_batch_norms(model), images) < 1e-5
 
 
 def test_a_compiled_model_is_folded_without_its_loss():
@@ -317,7 +317,7 @@ def test_a_compiled_model_is_folded_without_its_loss():
 
     model = detector()
     model.compile(loss=loss_of_mine)
-    assert difference(model, canonise(model)) < 1e-5
+    assert difference(model, merge_batch_norms(model)) < 1e-5
 
 
 def with_operations():
@@ -334,7 +334,7 @@ def test_operations_that_are_no_layers_are_copied(double):
 @pytest.mark.parametrize("make", [detector, with_operations])
 def test_a_model_does_not_keep_its_folded_copies(make):
     model = make()
-    canonical = canonise(model)
+    canonical = merge_batch_norms(model)
     trace = weakref.ref(canonical.layers[-1])
     del canonical
     gc.collect()
@@ -343,11 +343,11 @@ def test_a_model_does_not_keep_its_folded_copies(make):
 
 def test_a_sequential_model_may_grow_after_it_was_folded():
     model = chain(layers.Conv2D(4, 3), BatchNorm(), layers.ReLU())
-    canonise(chain(layers.Conv2D(4, 3), BatchNorm()))
+    merge_batch_norms(chain(layers.Conv2D(4, 3), BatchNorm()))
     model.add(layers.Flatten())
     model.add(layers.Dense(2))
     draw_weights(model)
-    assert difference(model, canonise(model)) < 1e-5
+    assert difference(model, merge_batch_norms(model)) < 1e-5
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -356,7 +356,7 @@ def test_a_model_of_half_precision_becomes_one_of_full_precision(policy):
     with precision(policy):
         half = detector()
     half.set_weights(full.get_weights())
-    canonical = canonise(half)
+    canonical = merge_batch_norms(half)
     assert {weight.dtype for weight in canonical.weights} == {"float32"}
     assert {layer.compute_dtype for layer in canonical.layers} == {"float32"}
     images = floats(3)

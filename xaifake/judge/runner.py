@@ -4,9 +4,12 @@
 the package or a reader's own.
 """
 
+from __future__ import annotations
+
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -21,8 +24,8 @@ import tensorflow as tf
 from xaifake import __version__
 from xaifake.data import load_faces
 from xaifake.detector.detector import Detector, as_detector
-from xaifake.detector.evaluation import sample_found_fakes
-from xaifake.detector.forward import ENOUGH, forward
+from xaifake.detector.evaluation import sample_true_positives
+from xaifake.detector.forward import MIN_FOR_OPENVINO, forward
 from xaifake.errors import UserError
 from xaifake.explainers import innvestigate
 from xaifake.explainers.api import explain, methods
@@ -30,17 +33,26 @@ from xaifake.heatmaps import pack_maps, unpack_maps
 from xaifake.judge import faithfulness, localisation, planted, sanity
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
+from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
 from xaifake.runs import ResultCache, digest, read_parquet, write_text, write_whole
 from xaifake.scales import SCALES
 
 STORED = Path(__file__).parents[1] / "assets" / "judge"
-TWINLESS = ("localisation", "swaps", "agreement", "stability", "randomisation", "planted", "cost")
-TABLES = (*TWINLESS, "sums", "faithfulness", "regions", "filling")
+WITHOUT_ORIGINALS = (
+    "localisation",
+    "swaps",
+    "agreement",
+    "stability",
+    "randomisation",
+    "planted",
+    "cost",
+)
+TABLES = (*WITHOUT_ORIGINALS, "sums", "faithfulness", "regions", "filling")
 
 
 @dataclass(frozen=True)
-class Entry:
+class MethodConfig:
     """A way to make maps that is judged.
 
     Attributes
@@ -51,7 +63,7 @@ class Entry:
         As `explain` takes them.
     absolute : bool
         Sizes are summed over the colours instead of signed values.
-    dear : bool
+    slow : bool
         So slow that only the sample of fakes is explained.
     """
 
@@ -59,7 +71,7 @@ class Entry:
     engine: str = "xaifake"
     options: tuple = ()
     absolute: bool = False
-    dear: bool = False
+    slow: bool = False
 
     def __post_init__(self):
         if (precision := dict(self.options).get("precision", "float32")) != "float32":
@@ -86,19 +98,20 @@ _LEFT_OUT = {"lrp", "lrp.alpha_beta", "lrp.z_plus", "lrp.sequential_preset_b_fla
 _OPTIONS = {"lime": (("num_samples", 200),), "integrated_gradients": (("steps", 32),)}
 
 
-def default_methods():
-    """Return every method there is, as it is judged if nothing else is said: tuple of `Entry`.
+def default_methods() -> tuple[MethodConfig, ...]:
+    """Return every method there is, as it is judged if nothing else is said: tuple of
+    `MethodConfig`.
 
     Those that are registered by a user are among them.
     """
     own = [name for name in methods() if name not in {*_LEFT_OUT, *_OPTIONS}]
     theirs = [name for name in methods("innvestigate") if name in own and name[:3] == "lrp"]
-    signed = [Entry(name) for name in own]
-    signed.insert(1 + own.index("gradient"), Entry("gradient", absolute=True))
+    signed = [MethodConfig(name) for name in own]
+    signed.insert(1 + own.index("gradient"), MethodConfig("gradient", absolute=True))
     return (
         *signed,
-        *(Entry(name, options=options, dear=True) for name, options in _OPTIONS.items()),
-        *(Entry(name, "innvestigate", dear=True) for name in [*theirs, "deconvnet"]),
+        *(MethodConfig(name, options=options, slow=True) for name, options in _OPTIONS.items()),
+        *(MethodConfig(name, "innvestigate", slow=True) for name in [*theirs, "deconvnet"]),
     )
 
 
@@ -107,9 +120,9 @@ _MOVED = (
     "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
     "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
 )  # fmt: skip
-_DEAR_SETTINGS = (Noise(5), rotation(20), translation(8))
+_SLOW_SETTINGS = (Noise(5), rotation(20), translation(8))
 _FILLED = (
-    "noise", "centred Gaussian", "cause", "gradient (absolute)", "input_t_gradient",
+    "noise", "centred Gaussian", "patch_effect", "gradient (absolute)", "input_t_gradient",
     "guided_backprop", "grad_cam", "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
 )  # fmt: skip
 
@@ -122,7 +135,7 @@ class Protocol:
     ----------
     found, sample : int
         Fakes that the detector finds: for localisation, and for all that is slower.
-    dear_faces : int
+    slow_faces : int
         Of the sample, for the stability of methods that need many passes per map.
     shuffled_faces : int
         Of the sample, for shuffled weights.
@@ -132,7 +145,7 @@ class Protocol:
         Faces that a cue is planted in.
     moved : tuple of str
         Names of the methods that are compared under perturbations and with shuffled weights.
-    settings, dear_settings : tuple of Perturbation
+    settings, slow_settings : tuple of Perturbation
         Of these methods, and of those of them that need many passes.
     filled : tuple of str
         Names of methods and baselines whose orders are deleted and inserted.
@@ -140,31 +153,32 @@ class Protocol:
 
     found: int = 200
     sample: int = 50
-    dear_faces: int = 6
+    slow_faces: int = 6
     shuffled_faces: int = 4
     timed: int = 16
     pool: int = 400
     moved: tuple = field(default_factory=lambda: _MOVED)
     settings: tuple = field(default_factory=lambda: SETTINGS)
-    dear_settings: tuple = field(default_factory=lambda: _DEAR_SETTINGS)
+    slow_settings: tuple = field(default_factory=lambda: _SLOW_SETTINGS)
     filled: tuple = field(default_factory=lambda: _FILLED)
 
 
+@renamed_arguments(faces="faces_dir")
 def judge(
-    out,
-    detectors=None,
-    faces=None,
-    split="test",
-    methods=None,
-    protocol=None,
-    seed=0,
-    progress=True,
-):
+    out: str | Path,
+    detectors: Detector | Sequence[Detector] | None = None,
+    faces_dir: str | Path | None = None,
+    split: str = "test",
+    methods: Sequence[MethodConfig] | None = None,
+    protocol: Protocol | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, pd.DataFrame]:
     """Measure methods on detectors; what is finished is kept, and a second call goes on.
 
-    Localisation and, with twins, faithfulness are measured on every detector; stability, shuffled
-    weights, generic deletion, the planted cue and cost on the last one. Where iNNvestigate is not
-    installed, its methods are left out with a warning.
+    Localisation and, with originals, faithfulness are measured on every detector; stability,
+    shuffled weights, generic deletion, the planted cue and cost on the last one. Where iNNvestigate
+    is not installed, its methods are left out with a warning.
 
     Parameters
     ----------
@@ -172,12 +186,12 @@ def judge(
         Folder for the results.
     detectors : Detector or sequence of Detector, optional
         Each of another scale; the shipped ones if not given.
-    faces : str or Path, optional
+    faces_dir : str or Path, optional
         Folder of `extract_faces`, whose "train" split gives the mean mask; the faces that come with
         the package if not given.
     split : str
         Which faces of that folder are judged: of people the detector has not seen.
-    methods : sequence of Entry, optional
+    methods : sequence of MethodConfig, optional
         `default_methods` if not given.
     protocol : Protocol, optional
         Of how many faces what is asked; that of the book if not given.
@@ -190,7 +204,8 @@ def judge(
     -------
     dict of str to pandas.DataFrame
         By `TABLES`, see `judged`; they are also written into `out`, with `settings.json`. Without
-        twins (DeepFakeDetection's parents are not aligned) those of `TWINLESS` alone.
+        originals (DeepFakeDetection's originals are not aligned) those of `WITHOUT_ORIGINALS`
+        alone.
 
     Raises
     ------
@@ -199,10 +214,10 @@ def judge(
         detectors have the same scale.
     """
     given = tuple(methods or default_methods())
-    entries = _offered(given)
-    versions = _versions(entries)  # now: what is missing is to be known before hours of work
+    configs = _offered(given)
+    versions = _versions(configs)  # now: what is missing is to be known before hours of work
     cases = [
-        _Case(Path(out), detector, faces, split, seed, given, entries, protocol or Protocol())
+        _Case(Path(out), detector, faces_dir, split, seed, given, configs, protocol or Protocol())
         for detector in _as_detectors(detectors)
     ]
     jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
@@ -237,30 +252,30 @@ def _as_detectors(detectors):
 
 
 def _offered(given):
-    """Return the entries whose packages are installed, and warn of those that are left out."""
+    """Return the configs whose packages are installed, and warn of those that are left out."""
     absent = innvestigate.missing()
-    left_out = [entry for entry in given if entry.engine == "innvestigate"] if absent else []
+    left_out = [config for config in given if config.engine == "innvestigate"] if absent else []
     if left_out:
         warnings.warn(
             f"Without {' and '.join(absent)}, not installed here, these are not judged: "
-            f"{', '.join(entry.name for entry in left_out)}.",
-            stacklevel=3,
+            f"{', '.join(config.name for config in left_out)}.",
+            stacklevel=4,
         )
-    return tuple(entry for entry in given if entry not in left_out)
+    return tuple(config for config in given if config not in left_out)
 
 
-def _versions(entries):
-    """Return the versions of what makes the maps of these entries."""
+def _versions(configs):
+    """Return the versions of what makes the maps of these configs."""
     # The modules know, whatever the packages are called that they came with.
     found = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
     for package in ("lime", "innvestigate"):
-        if any(package in (entry.method, entry.engine) for entry in entries):
+        if any(package in (config.method, config.engine) for config in configs):
             found[package] = version(package)
     return found
 
 
 def _write_settings(out, cases, versions):
-    engine = forward(cases[0].detector.model, ENOUGH).engine
+    engine = forward(cases[0].detector.model, MIN_FOR_OPENVINO).engine
     if engine not in versions:
         versions = {**versions, engine: version(engine)}
     record = {
@@ -272,29 +287,30 @@ def _write_settings(out, cases, versions):
     write_text(out / "settings.json", json.dumps(record, indent=1) + "\n")
 
 
-def judged(name, folder=None):
+def judged(name: str, folder: str | Path | None = None) -> pd.DataFrame:
     """Return a table of what `judge` measured.
 
     Parameters
     ----------
     name : str
-        One of these; all have `scale`, most `entry` (the name of a method's `Entry`, or one of
-        `xaifake.judge.localisation.BASELINES`) and the face: video, frame, target, region.
+        One of these; all have `scale`, most `method` (the name of a method's `MethodConfig`, or one
+        of `xaifake.judge.localisation.BASELINES`) and the face: video, frame, target, region.
 
         - localisation: `xaifake.judge.localisation.localise`, and `sampled`, whether the face is
           one of the fifty that every method was measured on;
         - swaps: `describe_swaps` of the faces;
-        - agreement: one row a pair of methods, `entry` and `other`: mean rank correlation of their
-          maps over cells, and `beyond_centre`, with what both share with the centre taken out;
+        - agreement: one row per pair of methods, `method` and `other`: mean rank correlation of
+          their maps over cells, and `beyond_centre`, with what both share with the centre taken
+          out;
         - stability: `xaifake.judge.stability.stability` by kind and strength, with the `ceiling_`
           of interpolation; kind "seed" compares two seeds of LIME;
         - randomisation: `xaifake.judge.sanity.randomisation_curve`;
         - planted: see `xaifake.judge.planted.score_planted`;
-        - cost: seconds a map, and `passes`, forward passes in that time;
-        - sums: `logit` and `sum` of the map for fakes and their twins, and `same`, the rank
+        - cost: seconds per map, and `passes`, forward passes in that time;
+        - sums: `logit` and `sum` of the map for fakes and their originals, and `same`, the rank
           correlation of the two maps over cells; `other`, that with another person's fake;
-        - faithfulness: `score_against_cause`; `gap`, and `lost_5` ..., what of it goes when these
-          percent of the picture are put back in the map's order;
+        - faithfulness: `score_against_effects`; `gap`, and `logit_drop_5` ..., what of it goes when
+          these percent of the picture are put back in the map's order;
         - regions: `region_effects`;
         - filling: logits when cells are deleted or inserted, by fill and share.
     folder : str or Path, optional
@@ -315,7 +331,7 @@ def judged(name, folder=None):
     if not path.is_file():
         raise UserError(
             f"There is no {path.name} in {path.parent}: run `xaifake judge` to its end. (Without "
-            f"twins it makes {', '.join(TWINLESS)} alone.)"
+            f"originals it makes {', '.join(WITHOUT_ORIGINALS)} alone.)"
         )
     return read_parquet(path).to_pandas()
 
@@ -331,16 +347,16 @@ def judged_settings(folder=None):
 class _Case:
     """One detector with its faces, and the pieces that are finished."""
 
-    def __init__(self, out, detector, faces, split, seed, given, entries, protocol):
+    def __init__(self, out, detector, faces, split, seed, given, configs, protocol):
         self.scale, self.seed, self.folder = detector.scale, seed, faces
-        self.entries, self.protocol, self.detector = entries, protocol, detector
-        self.by_name = {entry.name: entry for entry in entries}
-        self.moving = [entry for entry in entries if entry.name in protocol.moved]
+        self.configs, self.protocol, self.detector = configs, protocol, detector
+        self.by_name = {config.name: config for config in configs}
+        self.moving = [config for config in configs if config.name in protocol.moved]
         test = load_faces(faces, split if faces else None, self.scale)
-        self.sample = sample_found_fakes(detector, test, protocol.sample, seed)
+        self.sample = sample_true_positives(detector, test, protocol.sample, seed)
         self.found = _draw_found(detector, test, self.sample, protocol.found, seed)
         self.pool = test if len(test) <= protocol.pool else test[:: len(test) // protocol.pool]
-        self.twins = self.sample.twins is not None
+        self.originals = self.sample.originals is not None
         self.settings = {
             "scale": self.scale,
             "seed": seed,
@@ -350,34 +366,34 @@ class _Case:
             "sample": len(self.sample),
             "people": int(self.found.table.target.nunique()),
             "protocol": digest(repr(protocol)),
-            "options": {entry.name: dict(entry.options) for entry in given if entry.options},
+            "options": {config.name: dict(config.options) for config in given if config.options},
         }
         self.parts = ResultCache(out / "parts" / f"{self.scale}x", self.settings).claim()
 
     def jobs(self, last):
         """Return (description, function without arguments) of every piece."""
-        jobs = [job for entry in self.entries for job in self.of_entry(entry, last)]
-        if self.twins:
-            jobs += [("causal maps", self.cause), ("best order", self.best)]
-            jobs += [(f"put back, {name}", partial(self.put_back, name)) for name in self.names()]
+        jobs = [job for config in self.configs for job in self.of_method(config, last)]
+        if self.originals:
+            jobs += [("causal maps", self.effects), ("best order", self.best)]
+            jobs += [(f"put back, {name}", partial(self.restored, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
         if last:
             jobs += [("planted cue", self.planted)]
             jobs += [("LIME's seeds", self.seeds)] if "lime" in self.by_name else []
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in self.moving]
-        if last and self.twins:
+        if last and self.originals:
             jobs += [(f"filling, {name}", partial(self.filling, name)) for name in self.filled()]
         return [(f"{self.scale}x {description}", job) for description, job in jobs]
 
-    def of_entry(self, entry, last):
-        """Return the pieces of one entry that need its compiled network, one after another."""
-        jobs = [(f"maps, {entry.name}", partial(self.maps, entry))]
-        if self.twins and not entry.dear:
-            jobs.append((f"twins, {entry.name}", partial(self.twin_maps, entry)))
+    def of_method(self, config, last):
+        """Return the pieces of one config that need its compiled network, one after another."""
+        jobs = [(f"maps, {config.name}", partial(self.maps, config))]
+        if self.originals and not config.slow:
+            jobs.append((f"originals, {config.name}", partial(self.original_maps, config)))
         if last:
-            jobs.append((f"cost, {entry.name}", partial(self.cost, entry)))
-        if last and entry in self.moving:
-            jobs.append((f"stability, {entry.name}", partial(self.moved, entry)))
+            jobs.append((f"cost, {config.name}", partial(self.cost, config)))
+        if last and config in self.moving:
+            jobs.append((f"stability, {config.name}", partial(self.moved, config)))
         return jobs
 
     def tables(self, last):
@@ -388,17 +404,17 @@ class _Case:
             "agreement": self.agreement(),
         }
         if last:
-            made["cost"] = pd.concat([self.cost(entry) for entry in self.entries])
-            moved = [self.moved(entry) for entry in self.moving]
+            made["cost"] = pd.concat([self.cost(config) for config in self.configs])
+            moved = [self.moved(config) for config in self.moving]
             moved += [self.seeds()] if "lime" in self.by_name else []
             if moved:
                 made["stability"] = pd.concat(moved, ignore_index=True)
             if self.moving:
                 made["randomisation"] = pd.concat(map(self.shuffled, self.moving))
             made["planted"] = self.planted()
-        if self.twins:
-            made["sums"] = pd.concat([self.sums(e) for e in self.entries if not e.dear])
-            made["faithfulness"] = pd.concat([self.put_back(name) for name in self.names()])
+        if self.originals:
+            made["sums"] = pd.concat([self.sums(e) for e in self.configs if not e.slow])
+            made["faithfulness"] = pd.concat([self.restored(name) for name in self.names()])
             made["regions"] = self.regions()
             if last:
                 made["filling"] = pd.concat([self.filling(name) for name in self.filled()])
@@ -406,37 +422,37 @@ class _Case:
 
     def names(self):
         """Everything that orders cells: methods, baselines, and the experiment's own orders."""
-        return [*(e.name for e in self.entries), *localisation.BASELINES, "cause", "best"]
+        return [*(e.name for e in self.configs), *localisation.BASELINES, "patch_effect", "best"]
 
     def filled(self):
         """Return the names whose orders are deleted and inserted."""
         return [name for name in self.protocol.filled if name in self.names()]
 
-    def maps(self, entry):
-        """Return the heatmaps of an entry and what they say of themselves."""
-        return self.parts.cached_arrays(f"maps/{entry.name}", lambda: self._make_maps(entry))
+    def maps(self, config):
+        """Return the heatmaps of a config and what they say of themselves."""
+        return self.parts.cached_arrays(f"maps/{config.name}", lambda: self._make_maps(config))
 
-    def _make_maps(self, entry):
-        images = (self.sample if entry.dear else self.found).images
-        heatmaps, columns = entry.maps(self.detector, images)
+    def _make_maps(self, config):
+        images = (self.sample if config.slow else self.found).images
+        heatmaps, columns = config.maps(self.detector, images)
         return _pack(heatmaps) | columns
 
-    def twin_maps(self, entry):
-        """Return the heatmaps of the twins of the sample."""
+    def original_maps(self, config):
+        """Return the heatmaps of the originals of the sample."""
 
         def make():
-            heatmaps, columns = entry.maps(self.detector, self.sample.twins)
+            heatmaps, columns = config.maps(self.detector, self.sample.originals)
             return _pack(heatmaps) | {name: columns[name] for name in ("logit", "sum")}
 
-        return self.parts.cached_arrays(f"twins/{entry.name}", make)
+        return self.parts.cached_arrays(f"originals/{config.name}", make)
 
     def heatmaps(self, name, faces):
         """Return the maps of a method or baseline for `found` or `sample`."""
         if name in localisation.BASELINES:
             return localisation.baselines(faces, self.mean_mask, self.seed)[name]
-        entry = self.by_name[name]
-        heatmaps = _unpack(self.maps(entry))
-        if faces is self.sample and not entry.dear:
+        config = self.by_name[name]
+        heatmaps = _unpack(self.maps(config))
+        if faces is self.sample and not config.slow:
             return heatmaps[self.sampled]
         return heatmaps
 
@@ -458,79 +474,79 @@ class _Case:
         return pd.concat([known.reset_index(drop=True), table.reset_index(drop=True)], axis=1)
 
     def localisation(self):
-        """Score the maps of all entries and baselines."""
+        """Score the maps of all configs and baselines."""
         parts = []
-        for name in [*(entry.name for entry in self.entries), *localisation.BASELINES]:
-            dear = name not in localisation.BASELINES and self.by_name[name].dear
-            faces = self.sample if dear else self.found
+        for name in [*(config.name for config in self.configs), *localisation.BASELINES]:
+            slow = name not in localisation.BASELINES and self.by_name[name].slow
+            faces = self.sample if slow else self.found
             scores = localisation.localise(self.heatmaps(name, faces), faces)
-            sampled = np.ones(len(faces), bool) if dear else self.sampled
-            parts.append(self.describe(faces, scores.assign(entry=name, sampled=sampled)))
+            sampled = np.ones(len(faces), bool) if slow else self.sampled
+            parts.append(self.describe(faces, scores.assign(method=name, sampled=sampled)))
         return pd.concat(parts, ignore_index=True)
 
     def agreement(self):
         """Correlate the maps of every pair of methods, over cells."""
-        names = [*(entry.name for entry in self.entries), "edges", "centred Gaussian"]
+        names = [*(config.name for config in self.configs), "edges", "centred Gaussian"]
         cells = [faithfulness.cell_sums(self.heatmaps(n, self.sample)) for n in names]
         flat = np.stack(cells).reshape(len(names), len(self.sample), -1)
         plain, beyond = localisation.rank_agreement(flat)
         pairs = [(i, j) for j in range(len(names)) for i in range(j)]
         rows = [(names[i], names[j], plain[i, j], beyond[i, j]) for i, j in pairs]
-        return pd.DataFrame(rows, columns=["entry", "other", "rank_correlation", "beyond_centre"])
+        return pd.DataFrame(rows, columns=["method", "other", "rank_correlation", "beyond_centre"])
 
-    def cost(self, entry):
+    def cost(self, config):
         """Measure what a map costs, compiling left out, and how it fared where a method says so."""
 
         def make():
-            images = self.sample.images[: 2 if entry.dear else self.protocol.timed]
-            entry.maps(self.detector, images[:1])
+            images = self.sample.images[: 2 if config.slow else self.protocol.timed]
+            config.maps(self.detector, images[:1])
             self.detector.logits(images)
             seconds = [
-                _seconds(lambda: entry.maps(self.detector, images)),
+                _seconds(lambda: config.maps(self.detector, images)),
                 _seconds(lambda: self.detector.logits(self.sample.images)),
             ]
             each = seconds[0] / len(images)
-            row = {"entry": entry.name, "seconds": each}
+            row = {"method": config.name, "seconds": each}
             row["passes"] = each / (seconds[1] / len(self.sample))
-            maps = self.maps(entry)
+            maps = self.maps(config)
             for said in ("r2", "completeness_error"):
                 row[said] = float(np.median(maps[said])) if said in maps else np.nan
             return pd.DataFrame([row])
 
-        return self.parts.cached_table(f"cost/{entry.name}", make)
+        return self.parts.cached_table(f"cost/{config.name}", make)
 
-    def sums(self, entry):
-        """Compare the maps of fakes with their twins', and sums with logits."""
-        maps, twins = self.maps(entry), self.twin_maps(entry)
-        fakes, real = self.heatmaps(entry.name, self.sample), _unpack(twins)
+    def sums(self, config):
+        """Compare the maps of fakes with their originals', and sums with logits."""
+        maps, originals = self.maps(config), self.original_maps(config)
+        fakes, real = self.heatmaps(config.name, self.sample), _unpack(originals)
         flat = [faithfulness.cell_sums(m).reshape(len(m), -1) for m in (fakes, real)]
         rows = _next_person(self.sample.table.target)
         table = pd.DataFrame(
             {
-                "entry": entry.name,
+                "method": config.name,
                 "logit": maps["logit"][self.sampled],
                 "sum": maps["sum"][self.sampled],
-                "logit_twin": twins["logit"],
-                "sum_twin": twins["sum"],
+                "logit_original": originals["logit"],
+                "sum_original": originals["sum"],
                 "same": compare(*flat).rank_correlation,
                 "other": compare(flat[0], flat[0][rows]).rank_correlation,
             }
         )
         return self.describe(self.sample, table)
 
-    def cause(self):
+    def effects(self):
         """Return the experiment's maps of the sample."""
         made = self.parts.cached_arrays(
-            "causal_maps",
-            lambda: vars(faithfulness.causal_maps(self.detector, self.sample, progress=False)),
+            "patch_effects",
+            lambda: vars(faithfulness.patch_effects(self.detector, self.sample, progress=False)),
         )
-        return faithfulness.CausalMaps(**made)
+        return faithfulness.PatchEffects(**made)
 
     def best(self):
         """Return the greedy order of the cells of the sample."""
 
         def make():
-            return {"order": faithfulness.best_order(self.detector, self.sample, self.cause())}
+            return {"order": faithfulness.best_order(self.detector, self.sample, self.effects())}
 
         return self.parts.cached_arrays("best_order", make)["order"]
 
@@ -538,31 +554,33 @@ class _Case:
         """Return the cells in the order of a map, a baseline or the experiment."""
         if name == "best":
             return self.best()
-        scores = self.cause().effect if name == "cause" else self.cells(name)
+        scores = self.effects().effect if name == "patch_effect" else self.cells(name)
         return faithfulness.order_cells(scores, self.seed)
 
     def cells(self, name):
         """Return a map's sums over cells; the baseline "chance" comes in a random order."""
         return faithfulness.cell_sums(self.heatmaps(name, self.sample))
 
-    def put_back(self, name):
+    def restored(self, name):
         """Score an order of cells by what the logit loses."""
 
         def make():
             count = len(self.names()) * len(self.sample) * len(faithfulness.SHARES)
             order = self.order(name)
-            logits = faithfulness.put_back(self.detector, self.sample, order, count=count)
-            cause = self.cause()
-            lost = cause.fake[:, None] - logits
-            columns = {f"lost_{share:.0%}".rstrip("%"): lost[:, k]
+            logits = faithfulness.restore_cells(self.detector, self.sample, order, count=count)
+            effects = self.effects()
+            lost = effects.fake[:, None] - logits
+            columns = {f"logit_drop_{share:.0%}".rstrip("%"): lost[:, k]
                        for k, share in enumerate(faithfulness.SHARES)}  # fmt: skip
-            table = pd.DataFrame({"entry": name, "gap": cause.fake - cause.twin, **columns})
-            if name not in ("cause", "best"):
+            table = pd.DataFrame(
+                {"method": name, "gap": effects.fake - effects.original, **columns}
+            )
+            if name not in ("patch_effect", "best"):
                 heatmaps = self.heatmaps(name, self.sample)
-                table = table.join(faithfulness.score_against_cause(heatmaps, cause))
+                table = table.join(faithfulness.score_against_effects(heatmaps, effects))
             return self.describe(self.sample, table)
 
-        return self.parts.cached_table(f"put_back/{name}", make)
+        return self.parts.cached_table(f"restored/{name}", make)
 
     def regions(self):
         """Put back the regions of the face one at a time."""
@@ -573,59 +591,61 @@ class _Case:
 
         return self.parts.cached_table("regions", make)
 
-    def moved(self, entry):
+    def moved(self, config):
         """Compare the maps of perturbed pictures with the pictures' own."""
 
         def make():
-            few = slice(self.protocol.dear_faces) if entry.dear else slice(None)
-            settings = self.protocol.dear_settings if entry.dear else self.protocol.settings
-            faces, heatmaps = self.sample[few], self.heatmaps(entry.name, self.sample)[few]
+            few = slice(self.protocol.slow_faces) if config.slow else slice(None)
+            settings = self.protocol.slow_settings if config.slow else self.protocol.settings
+            faces, heatmaps = self.sample[few], self.heatmaps(config.name, self.sample)[few]
             parts = []
             for perturbation in settings:
-                perturbed, _ = entry.maps(self.detector, perturbation.apply(faces.images))
+                perturbed, _ = config.maps(self.detector, perturbation.apply(faces.images))
                 table = stability(heatmaps, perturbed, perturbation)
                 ceiling = interpolation_ceiling(heatmaps, perturbation).add_prefix("ceiling_")
                 table = pd.concat([table, ceiling], axis=1).assign(
-                    entry=entry.name, kind=perturbation.kind, strength=float(perturbation.strength)
+                    method=config.name,
+                    kind=perturbation.kind,
+                    strength=float(perturbation.strength),
                 )
                 parts.append(self.describe(faces, table))
             return pd.concat(parts, ignore_index=True)
 
-        return self.parts.cached_table(f"stability/{entry.name}", make)
+        return self.parts.cached_table(f"stability/{config.name}", make)
 
     def seeds(self):
         """Compare LIME's maps of two seeds."""
 
         def make():
-            few = self.protocol.dear_faces
-            entry, faces = self.by_name["lime"], self.sample[:few]
-            again = replace(entry, options=(*entry.options, ("seed", 1)))
+            few = self.protocol.slow_faces
+            config, faces = self.by_name["lime"], self.sample[:few]
+            again = replace(config, options=(*config.options, ("seed", 1)))
             heatmaps, _ = again.maps(self.detector, faces.images)
             table = stability(self.heatmaps("lime", self.sample)[:few], heatmaps, Blur(0))
-            table = table.assign(entry="lime", kind="seed", strength=1.0)
+            table = table.assign(method="lime", kind="seed", strength=1.0)
             return self.describe(faces, table)
 
         return self.parts.cached_table("stability/seeds", make)
 
-    def shuffled(self, entry):
+    def shuffled(self, config):
         """Follow the maps while the network's weights are shuffled."""
 
         def make():
-            faces = slice(2 if entry.dear else self.protocol.shuffled_faces)
+            faces = slice(2 if config.slow else self.protocol.shuffled_faces)
             curve = sanity.randomisation_curve(
                 self.detector,
-                lambda detector, images: entry.maps(detector, images)[0],
+                lambda detector, images: config.maps(detector, images)[0],
                 self.sample.images[faces],
-                self.heatmaps(entry.name, self.sample)[faces],
+                self.heatmaps(config.name, self.sample)[faces],
                 seed=self.seed,
             )
-            return curve.assign(entry=entry.name)
+            return curve.assign(method=config.name)
 
-        return self.parts.cached_table(f"shuffled/{entry.name}", make)
+        return self.parts.cached_table(f"shuffled/{config.name}", make)
 
     def planted(self):
         """Plant a cue, train on it and ask every method for it."""
-        ways = {e.name: e.maps for e in self.entries if e.engine == "xaifake"}
+        ways = {e.name: e.maps for e in self.configs if e.engine == "xaifake"}
         return self.parts.cached_table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
 
     def filling(self, name):
@@ -641,7 +661,7 @@ class _Case:
                 logits = run(self.detector, self.sample.images, orders, fill, count=count)
                 for share, column in zip(faithfulness.FILL_SHARES, logits.T, strict=True):
                     table = pd.DataFrame({"logit": column, "share": share, "fill": fill})
-                    rows.append(self.describe(self.sample, table.assign(act=act, entry=name)))
+                    rows.append(self.describe(self.sample, table.assign(act=act, method=name)))
             return pd.concat(rows, ignore_index=True)
 
         return self.parts.cached_table(f"filling/{name}", make)

@@ -19,29 +19,30 @@ from xaifake.data.dataset import Faces
 from xaifake.detector import Detector, preprocess
 from xaifake.errors import UserError
 from xaifake.explainers.registry import METHODS
-from xaifake.judge import judge, judged, verdict
+from xaifake.judge import judge, judged, runner
 from xaifake.judge.localisation import BASELINES, localise, mean_mask
 from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
+from xaifake.judge.runner import TABLES, WITHOUT_ORIGINALS, MethodConfig, Protocol, judged_settings
 from xaifake.judge.sanity import randomisation_curve
-from xaifake.judge.verdict import TABLES, TWINLESS, Entry, Protocol, judged_settings
 from xaifake.scales import SCALE
 
-LIME = Entry("lime", options=(("num_samples", 10),), dear=True)
-CHEAP = (Entry("gradient"), Entry("lrp.epsilon"))
+LIME = MethodConfig("lime", options=(("num_samples", 10),), slow=True)
+CHEAP = (MethodConfig("gradient"), MethodConfig("lrp.epsilon"))
 NAMES = ["gradient", "lrp.epsilon", "lime"]
 # A run of `judge` in a minute: three methods, four faces, hardly a setting.
 PROTOCOL = Protocol(
-    found=6, sample=4, dear_faces=2, shuffled_faces=1, moved=("gradient", "lime"),
-    filled=("noise", "cause", "gradient"), settings=(Blur(1), rotation(20)),
-    dear_settings=(Noise(5),),
+    found=6, sample=4, slow_faces=2, shuffled_faces=1, moved=("gradient", "lime"),
+    filled=("noise", "patch_effect", "gradient"), settings=(Blur(1), rotation(20)),
+    slow_settings=(Noise(5),),
 )  # fmt: skip
 # Whatever takes long, all the rest is reading and adding up.
 MEASURED = [
-    (Entry, "maps"), (verdict.faithfulness, "causal_maps"), (verdict.faithfulness, "best_order"),
-    (verdict.faithfulness, "put_back"), (verdict.faithfulness, "region_effects"),
-    (verdict.faithfulness, "deletion"), (verdict.faithfulness, "insertion"),
-    (verdict.sanity, "randomisation_curve"), (verdict.planted, "sweep"), (verdict, "stability"),
+    (MethodConfig, "maps"), (runner.faithfulness, "patch_effects"),
+    (runner.faithfulness, "best_order"),
+    (runner.faithfulness, "restore_cells"), (runner.faithfulness, "region_effects"),
+    (runner.faithfulness, "deletion"), (runner.faithfulness, "insertion"),
+    (runner.sanity, "randomisation_curve"), (runner.planted, "sweep"), (runner, "stability"),
 ]  # fmt: skip
 
 
@@ -60,14 +61,14 @@ def few_faces(folder=None, split=None, scale=SCALE):
 
 def no_sweep(faces, ways, seed):
     """Stand in for the training on planted cues, the same each time."""
-    return pd.DataFrame({"entry": list(ways), "mass": 0.5, "found": True, "faces": len(faces)})
+    return pd.DataFrame({"method": list(ways), "mass": 0.5, "found": True, "faces": len(faces)})
 
 
 def make_small(patch):
-    patch.setattr(verdict, "load_faces", few_faces)
-    patch.setattr(verdict.planted, "sweep", no_sweep)
+    patch.setattr(runner, "load_faces", few_faces)
+    patch.setattr(runner.planted, "sweep", no_sweep)
     short = functools.partial(randomisation_curve, steps=2)
-    patch.setattr(verdict.sanity, "randomisation_curve", short)
+    patch.setattr(runner.sanity, "randomisation_curve", short)
 
 
 @functools.cache
@@ -167,7 +168,7 @@ def test_numbers_are_small_and_words_stay_words(shipped):
 @pytest.mark.parametrize("name", NAMES)
 def test_localisation_is_that_of_the_maps_of_explain(shipped, detector, name):
     rows = shipped[1]["localisation"]
-    rows = rows[rows.entry == name].reset_index(drop=True)
+    rows = rows[rows.method == name].reset_index(drop=True)
     faces = faces_of(rows)
     options = {"num_samples": 10} if name == "lime" else {}
     relevance = xaifake.explain(detector, faces.images, name, progress=False, **options)
@@ -182,8 +183,8 @@ def test_localisation_is_that_of_the_maps_of_explain(shipped, detector, name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_are_scored_on_the_same_faces(shipped, name):
     table = shipped[1]["localisation"]
-    rows = table[table.entry == name].reset_index(drop=True)
-    own = table[table.entry == "gradient"].reset_index(drop=True)
+    rows = table[table.method == name].reset_index(drop=True)
+    own = table[table.method == "gradient"].reset_index(drop=True)
     known = ["video", "frame", "target", "region", "sampled"]
     assert rows[known].astype(str).equals(own[known].astype(str))
     if name == "mean mask":
@@ -196,14 +197,14 @@ def test_baselines_are_scored_on_the_same_faces(shipped, name):
 
 def test_each_sampled_face_is_a_fake_that_is_found(shipped, detector):
     rows = shipped[1]["localisation"]
-    found = faces_of(rows[rows.entry == "gradient"])
+    found = faces_of(rows[rows.method == "gradient"])
     assert (found.labels == 1).all()
     assert (detector.logits(found.images) > 0).all()
-    sampled = rows[rows.sampled].groupby("entry", observed=True).size()
+    sampled = rows[rows.sampled].groupby("method", observed=True).size()
     assert sampled.to_dict() == dict.fromkeys([*NAMES, *BASELINES], 4)
     chosen = {
         frozenset(zip(part.video, part.frame, strict=True))
-        for _, part in rows[rows.sampled].groupby("entry", observed=True)
+        for _, part in rows[rows.sampled].groupby("method", observed=True)
     }
     assert len(chosen) == 1, "not every method was measured on the same faces"
 
@@ -219,50 +220,54 @@ def test_each_row_is_about_a_person_kept_for_the_test(shipped, shipped_faces):
 
 def test_sums_and_effects_are_those_of_their_faces(shipped, detector):
     sums, effects = shipped[1]["sums"], shipped[1]["faithfulness"]
-    assert dict(sums.groupby("entry", observed=True).size()) == {"gradient": 4, "lrp.epsilon": 4}
-    rows = sums[sums.entry == "gradient"].reset_index(drop=True)
+    assert dict(sums.groupby("method", observed=True).size()) == {"gradient": 4, "lrp.epsilon": 4}
+    rows = sums[sums.method == "gradient"].reset_index(drop=True)
     faces = faces_of(rows)
-    for column, images in {"logit": faces.images, "logit_twin": faces.twins}.items():
+    for column, images in {"logit": faces.images, "logit_original": faces.originals}.items():
         np.testing.assert_allclose(rows[column], detector.logits(images), atol=1e-3)
-    for column, images in {"sum": faces.images, "sum_twin": faces.twins}.items():
+    for column, images in {"sum": faces.images, "sum_original": faces.originals}.items():
         relevance = xaifake.explain(detector, images, "gradient", progress=False)
         np.testing.assert_allclose(rows[column], relevance.sum((1, 2, 3)), rtol=1e-2, atol=1e-2)
-    assert effects.entry.drop_duplicates().tolist() == [*NAMES, *BASELINES, "cause", "best"]
-    for _, part in effects.groupby("entry", observed=True):
+    assert effects.method.drop_duplicates().tolist() == [*NAMES, *BASELINES, "patch_effect", "best"]
+    for _, part in effects.groupby("method", observed=True):
         assert part.video.tolist() == rows.video.tolist()
-        np.testing.assert_allclose(part.gap, rows.logit - rows.logit_twin, atol=1e-3)
+        np.testing.assert_allclose(part.gap, rows.logit - rows.logit_original, atol=1e-3)
 
 
 def test_the_order_of_the_experiment_takes_most_and_chance_takes_less(shipped):
-    lost = shipped[1]["faithfulness"].groupby("entry", observed=True)[["lost_5", "lost_10"]].mean()
-    assert (lost.loc["best"] >= lost.loc["cause"] - 0.5).all()
-    assert (lost.loc["cause"] > lost.loc["noise"]).all()
+    lost = (
+        shipped[1]["faithfulness"]
+        .groupby("method", observed=True)[["logit_drop_5", "logit_drop_10"]]
+        .mean()
+    )
+    assert (lost.loc["best"] >= lost.loc["patch_effect"] - 0.5).all()
+    assert (lost.loc["patch_effect"] > lost.loc["noise"]).all()
 
 
 def test_each_table_has_its_rows(shipped):
     _, tables = shipped
     assert len(tables["swaps"]) == 6 and tables["swaps"].share.between(0, 1).all()
     # Three methods and two baselines, each with each.
-    pairs = tables["agreement"][["entry", "other"]].astype(str)
+    pairs = tables["agreement"][["method", "other"]].astype(str)
     assert len(pairs) == len(set(map(frozenset, pairs.to_numpy()))) == 10
     assert len(tables["regions"]) == 4
-    assert tables["cost"].entry.tolist() == NAMES and (tables["cost"].seconds > 0).all()
+    assert tables["cost"].method.tolist() == NAMES and (tables["cost"].seconds > 0).all()
     assert tables["cost"].r2.notna().tolist() == [False, False, True]
     # Names, acts, fills, shares and faces.
     assert len(tables["filling"]) == 3 * 2 * 2 * 5 * 4
     assert (
-        not tables["filling"].duplicated(["video", "frame", "entry", "act", "fill", "share"]).any()
+        not tables["filling"].duplicated(["video", "frame", "method", "act", "fill", "share"]).any()
     )
 
 
 def test_what_is_dear_is_measured_less_often(whole):
     _, tables = whole
-    moved = tables["stability"].groupby(["entry", "kind", "strength"], observed=True).size()
+    moved = tables["stability"].groupby(["method", "kind", "strength"], observed=True).size()
     assert moved.to_dict() == {
         ("gradient", "blur", 1): 4, ("gradient", "rotation", 20): 4,
         ("lime", "noise", 5): 2, ("lime", "seed", 1): 2,
     }  # fmt: skip
-    shuffled = tables["randomisation"].groupby(["entry", "order"], observed=True).size()
+    shuffled = tables["randomisation"].groupby(["method", "order"], observed=True).size()
     assert shuffled.to_dict() == {
         ("gradient", "bottom_up"): 2, ("gradient", "top_down"): 2,
         ("lime", "bottom_up"): 4, ("lime", "top_down"): 4,
@@ -282,7 +287,10 @@ def test_a_second_call_computes_nothing_anew(whole, quick, monkeypatch):
 @pytest.mark.parametrize("absent", ["innvestigate", "tf_keras"])
 def test_without_innvestigate_all_others_are_judged(whole, quick, monkeypatch, tmp_path, absent):
     out, tables = shutil.copytree(whole[0], tmp_path / "copy"), whole[1]
-    theirs = (Entry("lrp.z", "innvestigate", dear=True), Entry("deconvnet", "innvestigate"))
+    theirs = (
+        MethodConfig("lrp.z", "innvestigate", slow=True),
+        MethodConfig("deconvnet", "innvestigate"),
+    )
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == absent else find(n))
     with pytest.warns(UserWarning) as told:
@@ -299,13 +307,13 @@ def test_without_innvestigate_all_others_are_judged(whole, quick, monkeypatch, t
 def test_versions_are_known_before_anything_is_computed(quick, monkeypatch, tmp_path):
     """TensorFlow may come with a package of another name, such as tensorflow-cpu."""
     asked = []
-    monkeypatch.setattr(verdict, "version", lambda name: asked.append(name) or "1.0")
-    monkeypatch.setattr(verdict, "load_faces", stop)
+    monkeypatch.setattr(runner, "version", lambda name: asked.append(name) or "1.0")
+    monkeypatch.setattr(runner, "load_faces", stop)
     with pytest.raises(Stopped):
         run(tmp_path)
     assert asked == ["lime"]
-    own = Entry("lrp.z", "innvestigate")
-    found = verdict._versions([*CHEAP, own])
+    own = MethodConfig("lrp.z", "innvestigate")
+    found = runner._versions([*CHEAP, own])
     assert found["tensorflow"] == tf.__version__ and found["keras"] == keras.__version__
     assert found["innvestigate"] == "1.0" and "lime" not in found
 
@@ -355,11 +363,11 @@ def test_a_folder_of_other_settings_is_refused(whole, quick, monkeypatch):
     before = pieces(out)
     with pytest.raises(UserError, match="seed was 0, is 1.*another folder"):
         run(out, seed=1)
-    more = Entry("lime", options=(("num_samples", 20),), dear=True)
+    more = MethodConfig("lime", options=(("num_samples", 20),), slow=True)
     with pytest.raises(UserError, match="options was .*'num_samples': 10.* is .*: 20"):
         run(out, methods=(*CHEAP, more))
     with pytest.raises(UserError, match="protocol was"):
-        run(out, protocol=dataclasses.replace(PROTOCOL, dear_faces=1))
+        run(out, protocol=dataclasses.replace(PROTOCOL, slow_faces=1))
     other = dataclasses.replace(quick_detector(1.3), scale=2.0)
     with pytest.raises(UserError, match="weights was"):
         run(out, other)
@@ -389,27 +397,27 @@ def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tm
 
     def twinless(*what):
         asked.append(("faces", *what))
-        return dataclasses.replace(faces, twins=None)
+        return dataclasses.replace(faces, originals=None)
 
     def own_mean(*what):
         asked.append(("mean mask", *what))
         return mean
 
-    monkeypatch.setattr(verdict, "load_faces", twinless)
-    monkeypatch.setattr(verdict.localisation, "mean_mask", own_mean)
-    tables = run(tmp_path, faces="elsewhere")
-    assert list(tables) == list(TWINLESS)
-    assert {p.stem for p in tmp_path.glob("*.parquet")} == set(TWINLESS)
-    assert set(asked) == {("faces", "elsewhere", "test", 2.0), ("mean mask", 2.0, "elsewhere")}
-    # The mean mask is that of the folder's own training faces, all else as with twins.
+    monkeypatch.setattr(runner, "load_faces", twinless)
+    monkeypatch.setattr(runner.localisation, "mean_mask", own_mean)
+    tables = run(tmp_path, faces="control")
+    assert list(tables) == list(WITHOUT_ORIGINALS)
+    assert {p.stem for p in tmp_path.glob("*.parquet")} == set(WITHOUT_ORIGINALS)
+    assert set(asked) == {("faces", "control", "test", 2.0), ("mean mask", 2.0, "control")}
+    # The mean mask is that of the folder's own training faces, all else as with originals.
     theirs, ours = (t["localisation"] for t in (whole[1], tables))
-    others = [table[table.entry != "mean mask"] for table in (ours, theirs)]
+    others = [table[table.method != "mean mask"] for table in (ours, theirs)]
     pd.testing.assert_frame_equal(*others, rtol=1e-5)
-    rows = ours[ours.entry == "mean mask"].reset_index(drop=True)
+    rows = ours[ours.method == "mean mask"].reset_index(drop=True)
     chosen = faces_of(rows)
     maps = np.broadcast_to(mean, chosen.masks.shape)
     np.testing.assert_allclose(rows.mass, localise(maps, chosen).mass, rtol=1e-5)
-    with pytest.raises(UserError, match="no sums.parquet.*Without twins it makes localisation"):
+    with pytest.raises(UserError, match="no sums.parquet.*Without originals it makes localisation"):
         judged("sums", tmp_path)
 
 
@@ -424,7 +432,7 @@ def test_two_detectors_of_one_scale_are_refused(tmp_path):
 
 def test_without_detectors_the_shipped_ones_are_judged(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(verdict, "load_faces", lambda *how: asked.append(how) or stop())
+    monkeypatch.setattr(runner, "load_faces", lambda *how: asked.append(how) or stop())
     with pytest.raises(Stopped):
         judge(tmp_path, methods=CHEAP)
     assert asked == [(None, None, 1.3)]
@@ -469,7 +477,7 @@ def drawn(people, found, sample, seed=0):
     candidates = np.flatnonzero((labels == 1) & (images[:, 0, 0, 0] == 1))
     chosen = faces[np.sort(rng.permutation(candidates)[:sample])]
     detector = SimpleNamespace(logits=lambda images: images[:, 0, 0, 0] - 0.5)
-    rows = verdict._draw_found(detector, faces, chosen, found, seed).table.number.tolist()
+    rows = runner._draw_found(detector, faces, chosen, found, seed).table.number.tolist()
     return rows, candidates.tolist(), chosen.table.number.tolist()
 
 
@@ -510,22 +518,22 @@ def test_another_seed_draws_others():
 
 
 def test_methods_have_names_of_their_own_and_there_are_all():
-    entries, protocol = verdict.default_methods(), Protocol()
-    names = [entry.name for entry in entries]
+    configs, protocol = runner.default_methods(), Protocol()
+    names = [config.name for config in configs]
     assert len(set(names)) == len(names)
-    assert not set(names) & {*BASELINES, "cause", "best"}
-    for entry in entries:
-        assert entry.method in xaifake.methods(entry.engine)
-        assert entry.name.startswith(entry.method)
+    assert not set(names) & {*BASELINES, "patch_effect", "best"}
+    for config in configs:
+        assert config.method in xaifake.methods(config.engine)
+        assert config.name.startswith(config.method)
     assert set(protocol.moved) <= set(names)
-    assert set(protocol.filled) <= {*names, *BASELINES, "cause", "best"}
-    assert {Entry("gradient"), Entry("gradient", absolute=True)} <= set(entries)
+    assert set(protocol.filled) <= {*names, *BASELINES, "patch_effect", "best"}
+    assert {MethodConfig("gradient"), MethodConfig("gradient", absolute=True)} <= set(configs)
 
 
 def test_a_method_that_is_registered_is_judged(monkeypatch):
     monkeypatch.setitem(METHODS, "mine", lambda question: question.images)
-    assert Entry("mine") in verdict.default_methods()
-    maps, columns = Entry("mine").maps(quick_detector(), few_faces().images[:2])
+    assert MethodConfig("mine") in runner.default_methods()
+    maps, columns = MethodConfig("mine").maps(quick_detector(), few_faces().images[:2])
     np.testing.assert_allclose(maps, preprocess(few_faces().images[:2]).sum(-1), atol=1e-6)
     np.testing.assert_allclose(
         columns["logit"], quick_detector().logits(few_faces().images[:2]), atol=1e-5
@@ -535,29 +543,29 @@ def test_a_method_that_is_registered_is_judged(monkeypatch):
 def test_an_entry_sums_over_the_colours_sizes_if_absolute():
     model, images = quick_detector(), few_faces(scale=2.0).images[:2]
     relevance = xaifake.explain(model, images, "gradient", progress=False)
-    maps, columns = Entry("gradient").maps(model, images)
+    maps, columns = MethodConfig("gradient").maps(model, images)
     np.testing.assert_allclose(maps, relevance.sum(axis=-1), rtol=1e-6)
     assert columns.keys() == {"logit", "sum"} and all(len(v) == 2 for v in columns.values())
-    sizes, _ = Entry("gradient", absolute=True).maps(model, images)
+    sizes, _ = MethodConfig("gradient", absolute=True).maps(model, images)
     np.testing.assert_allclose(sizes, np.abs(relevance).sum(axis=-1), rtol=1e-6)
 
 
 def test_the_next_row_of_another_person_in_turn():
-    assert verdict._next_person(list("aabcc")).tolist() == [2, 2, 3, 0, 0]
-    assert verdict._next_person(list("abab")).tolist() == [1, 2, 3, 0]
+    assert runner._next_person(list("aabcc")).tolist() == [2, 2, 3, 0, 0]
+    assert runner._next_person(list("abab")).tolist() == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("size", [1e-34, 1e-6, 1.0, 1e5, 1e34])
 def test_maps_of_any_size_are_stored_to_the_eleven_bits_of_float16(size):
     maps = (np.random.default_rng(0).normal(size=(3, 16, 16)) * size).astype(np.float32)
     maps[1] = 0
-    stored = verdict._pack(maps)
+    stored = runner._pack(maps)
     assert stored["maps"].dtype == np.float16
-    back = verdict._unpack(stored)
+    back = runner._unpack(stored)
     peak = np.abs(maps).max()
     np.testing.assert_allclose(back / peak, maps / peak, rtol=1e-3, atol=1e-7)
 
 
 def test_methods_are_judged_in_float32_alone():
     with pytest.raises(UserError, match="judged in float32, not in bfloat16"):
-        Entry("lime", options=(("precision", "bfloat16"),))
+        MethodConfig("lime", options=(("precision", "bfloat16"),))

@@ -1,0 +1,7 @@
+from .detector.detector import Detector as Detector
+from .explainers.api import (
+    explain as explain,
+    methods as methods,
+)
+
+__version__: str

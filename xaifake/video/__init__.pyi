@@ -1,0 +1,1 @@
+from .report import explain_video as explain_video
