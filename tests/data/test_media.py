@@ -14,7 +14,7 @@ from PIL import Image
 
 import odd_clips
 from xaifake.data import footage as module
-from xaifake.data.media import VideoReader, open_media, readable
+from xaifake.data.media import Media, open_media, readable
 from xaifake.errors import UserError
 
 
@@ -71,7 +71,7 @@ def test_uneven_times_are_spread_over_time_and_not_over_frames(tmp_path):
 def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
     """The formula of chapter 12, searched through without sorting."""
     stamps = np.array(sorted(stamps))
-    numbers = VideoReader(Path("x"), "video", _places=stamps).spread(count)
+    numbers = Media(Path("x"), "video", _places=stamps).spread(count)
     assert numbers[0] == 0 and (count == 1 or numbers[-1] == len(stamps) - 1)
     count = min(count, len(stamps))
     even = [stamps[0] + k / max(count - 1, 1) * (stamps[-1] - stamps[0]) for k in range(count)]

@@ -65,7 +65,7 @@ class Frame:
 
 
 @dataclass
-class VideoReader:
+class Media:
     """A video, a folder of pictures or a single picture, opened for reading.
 
     Attributes
@@ -195,7 +195,7 @@ def open_media(path):
 
     Returns
     -------
-    VideoReader
+    Media
 
     Raises
     ------
@@ -245,7 +245,7 @@ def _open_folder(path):
         raise UserError(
             f"{path} holds no picture: give a folder of pictures, or one of the videos in it."
         )
-    footage = VideoReader(path, "folder", _places=tuple(sorted(pictures, key=_natural)))
+    footage = Media(path, "folder", _places=tuple(sorted(pictures, key=_natural)))
     footage.about = {"pictures": f"{len(pictures):,}"}
     if others:
         footage.problems.append(f"{others:,} files in the folder are no pictures.")
@@ -263,7 +263,7 @@ def _open_picture(path):
     if image is None:
         raise UserError(f"{path} begins like a picture, but cannot be read as one: it is damaged.")
     height, width = image.shape[:2]
-    return VideoReader(path, "picture", {"size": f"{width} x {height} pixels"}, _places=(path,))
+    return Media(path, "picture", {"size": f"{width} x {height} pixels"}, _places=(path,))
 
 
 def _read_picture(path):
@@ -329,7 +329,7 @@ def _open_video(path):
     if not stamps:
         raise UserError(f"{path} holds not a single frame: its beginning is all there is.")
     places = sorted(set(stamps)) if timed else range(len(stamps))
-    footage = VideoReader(path, "video", about, [], places, unit, timed)
+    footage = Media(path, "video", about, [], places, unit, timed)
     length = footage.seconds(len(places) - 1)
     about["frames"] = f"{len(places):,} in {length:.1f} seconds"
     missing = len(stamps) < 0.98 * promised if promised else said - length > 1

@@ -79,7 +79,7 @@ def score_chart(prediction, footage):
     Parameters
     ----------
     verdict : xaifake.video.report.Prediction
-    footage : xaifake.data.media.VideoReader
+    footage : xaifake.data.media.Media
 
     Returns
     -------

@@ -26,7 +26,7 @@ from scipy.special import expit
 
 from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
-from xaifake.data.media import VideoReader, open_media
+from xaifake.data.media import Media, open_media
 from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
 from xaifake.lazy import renamed_arguments
@@ -114,7 +114,7 @@ class Report:
 
     Attributes
     ----------
-    footage : xaifake.data.media.VideoReader
+    footage : xaifake.data.media.Media
     digest : str
         SHA-256 of the file.
     looked_at : int
@@ -131,7 +131,7 @@ class Report:
     detector : Detector
     """
 
-    footage: VideoReader
+    footage: Media
     digest: str
     looked_at: int
     predictions: list
