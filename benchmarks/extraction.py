@@ -35,6 +35,7 @@ from xaifake.data import (
 )
 from xaifake.data.dataset import SQUARE  # noqa: E402
 from xaifake.data.faces import FULL_SEARCH_EVERY  # noqa: E402
+from xaifake.data.media import open_media  # noqa: E402
 from xaifake.data.portraits import read_portraits  # noqa: E402
 from xaifake.progress import progress_bar  # noqa: E402
 
@@ -74,6 +75,10 @@ def compare(plain, fast):
     return len(both), float((hd_clips.overlap(*squares) > 0.9).mean())
 
 
+def _images(path, count):
+    return (frame.image for frame in open_media(path, strict=True).read(range(count)))
+
+
 def shares(catalogue, frames, full):
     """Return the seconds of decoding, of searching, and of it all, in this process."""
     finder, spent = stages.FaceFinder(), {"decoding": 0.0, "searching": 0.0}
@@ -91,7 +96,7 @@ def shares(catalogue, frames, full):
 
     start = time.perf_counter()
     for path in catalogue.path:
-        shown, ahead = tee(timed("decoding", stages.read_frames(path, list(range(frames)))))
+        shown, ahead = tee(timed("decoding", _images(path, frames)))
         found = finder.follow(ahead, 1 if full else FULL_SEARCH_EVERY)
         for frame, faces in zip(shown, timed("searching", found)):
             stages._frame_rows("", 0, frame, faces, {}, settings)

@@ -24,7 +24,8 @@ from hypothesis import given, strategies as st
 import xaifake
 from xaifake.data import extract_faces, load_faces
 from xaifake.data.dataset import read_manifest, read_statuses
-from xaifake.data.extraction import Unreadable, count_frames, read_frames, spaced_frames
+from xaifake.data.decoding import Unreadable
+from xaifake.data.media import open_media, spaced_frames
 from xaifake.errors import UserError
 from xaifake.runs import ABANDONED
 
@@ -69,15 +70,14 @@ def test_the_frames_asked_for_are_read(tmp_path):
     levels = np.arange(20) * 10 + 30
     frames = [np.full((64, 96, 3), level, np.uint8) for level in levels]
     path = tiny.encode(tmp_path / "steps.mp4", frames, crf=10)
-    assert count_frames(path) == 20
+    footage = open_media(path, strict=True)
+    assert len(footage) == 20
     wanted = [0, 3, 4, 11, 19]
-    read = list(read_frames(path, wanted))
+    read = [frame.image for frame in footage.read(wanted)]
     assert [picture.shape for picture in read] == [(64, 96, 3)] * 5
     assert [abs(p.mean() - levels[n]) < 3 for p, n in zip(read, wanted, strict=True)] == [True] * 5
-    gray = list(read_frames(path, wanted, gray=True))
-    assert gray[0].shape == (64, 96)
     with pytest.raises(Unreadable, match="20 of 20"):
-        list(read_frames(path, [19, 20]))
+        list(footage.read([19, 20]))
 
 
 # What an extraction holds
@@ -232,18 +232,18 @@ def test_200_damaged_videos_end_in_reasons(tmp_path, capfd):
     )
     status = statuses(tmp_path / "out")
     assert status["whole"] == status["streamed"] == "ok" and status["gone"] == "missing"
-    no_video = {"not a video, or its header is damaged", "no video stream"}
+    no_video = re.compile("no video or picture, or its beginning is damaged|holds no video .*")
     part = re.compile(r"truncated or damaged: \d+ of 12 frames can be decoded")
     for video, kind in kinds.items():
         told = status[video]
         if kind == "empty":
             assert told == "empty file"
         elif kind == "text" or kind == "zeros":
-            assert told in no_video
+            assert no_video.fullmatch(told)
         elif kind == "sound":
-            assert told == "no video stream"
+            assert no_video.fullmatch(told)
         elif kind == "cut_stream":
-            assert told in no_video or part.fullmatch(told), told
+            assert no_video.fullmatch(told) or part.fullmatch(told), told
     assert sum(bool(part.fullmatch(told)) for told in status.values()) > 30
     # Where the damage is in no picture the faces are ordinary ones.
     ok = {video for video, told in status.items() if told == "ok"}
@@ -270,10 +270,9 @@ def test_a_video_cut_between_two_frames_is_truncated(tmp_path, kept):
         starts = [packet.pos for packet in container.demux(video=0) if packet.size]
     path.write_bytes(path.read_bytes()[: starts[kept]])
     reason = f"truncated or damaged: {kept} of 12 frames can be decoded"
-    with pytest.raises(Unreadable, match=reason):
-        list(read_frames(path, spaced_frames(count_frames(path), 2)))
-    with pytest.raises(Unreadable, match=reason):
-        list(read_frames(path, [0]))
+    for wanted in ([0], [0, kept - 1]):
+        with pytest.raises(Unreadable, match=reason):
+            list(open_media(path, strict=True).read(wanted))
 
 
 def test_masks_and_twins_that_cannot_be_read_are_told(tmp_path):
@@ -351,7 +350,10 @@ def test_what_changed_is_cut_anew(tmp_path):
     clips[1].write_bytes(b"not yet")
     catalogue = catalogue_of(clips)
     extract_faces(catalogue, tmp_path / "out", workers=1, progress=False)
-    assert statuses(tmp_path / "out") == {"a": "ok", "b": "not a video, or its header is damaged"}
+    assert statuses(tmp_path / "out") == {
+        "a": "ok",
+        "b": "no video or picture, or its beginning is damaged",
+    }
     before = (tmp_path / "out/shards/a.parquet").read_bytes()
     tiny.encode(clips[1], [tiny.portrait(2)[0]] * 2)
     extract_faces(catalogue, tmp_path / "out", workers=1, progress=False)

@@ -1,7 +1,9 @@
 """Any footage is read as far as it can be, and what is wrong with it is told."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import av
@@ -13,7 +15,7 @@ from hypothesis import given
 from PIL import Image
 
 import odd_clips
-from xaifake.data import footage as module
+from xaifake.data import decoding, footage as module
 from xaifake.data.media import Media, open_media, readable
 from xaifake.errors import UserError
 
@@ -71,7 +73,7 @@ def test_uneven_times_are_spread_over_time_and_not_over_frames(tmp_path):
 def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
     """The formula of chapter 12, searched through without sorting."""
     stamps = np.array(sorted(stamps))
-    numbers = Media(Path("x"), "video", _places=stamps).spread(count)
+    numbers = Media(Path("x"), "video", _stamps=stamps).spread(count)
     assert numbers[0] == 0 and (count == 1 or numbers[-1] == len(stamps) - 1)
     count = min(count, len(stamps))
     even = [stamps[0] + k / max(count - 1, 1) * (stamps[-1] - stamps[0]) for k in range(count)]
@@ -97,12 +99,17 @@ def test_pixels_that_are_not_square_are_made_square(clip, tmp_path):
     assert next(open_media(path).read([0])).image.shape == (120, 320, 3)
 
 
-def test_large_frames_are_reduced(tmp_path, monkeypatch):
+def test_large_frames_are_reduced_and_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_SIDE", 80)
+    monkeypatch.setattr(decoding, "LONGEST_SIDE", 80)
     path = odd_clips.write(tmp_path / "x.mp4", odd_clips.counted(2))
-    assert next(open_media(path).read()).image.shape == (60, 80, 3)
+    footage = open_media(path)
+    assert next(footage.read()).image.shape == (60, 80, 3)
+    assert footage.problems == [decoding.REDUCED]
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((100, 400, 3), np.uint8))
-    assert next(open_media(tmp_path / "x.png").read()).image.shape == (20, 80, 3)
+    footage = open_media(tmp_path / "x.png")
+    assert next(footage.read()).image.shape == (20, 80, 3)
+    assert footage.problems == [decoding.REDUCED]
 
 
 def test_of_a_truncated_video_the_rest_is_read_and_it_is_said(tmp_path):
@@ -128,17 +135,17 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path):
 def test_far_frames_are_jumped_to_and_are_the_right_ones(tmp_path, monkeypatch):
     """A group of pictures has 12: from there on 12 packets lead to a frame, and not all before."""
     path = odd_clips.write(tmp_path / "long.mp4", odd_clips.counted(250), codec="mpeg4", rate=1)
-    footage, packets, read = open_media(path), module._packets, []
+    footage, packets, read = open_media(path), decoding._packets, []
 
     def noted(*arguments):
         for packet in packets(*arguments):
             read.append(packet.pts)
             yield packet
 
-    monkeypatch.setattr(module, "_packets", noted)
+    monkeypatch.setattr(decoding, "_packets", noted)
     assert numbers_in(footage, [0, 100, 249]) == [(0, 0), (100, 100), (249, 249)]
     jumped = len(read)
-    monkeypatch.setattr(footage, "_jump", lambda container, stream, stamp, frames: frames)
+    monkeypatch.setattr(decoding, "_WORTH_A_JUMP", 1000)
     assert numbers_in(footage, [0, 100, 249]) == [(0, 0), (100, 100), (249, 249)]
     assert jumped < 50 and len(read) - jumped >= 250
 
@@ -179,6 +186,83 @@ def test_a_picture_is_read_as_it_was_held(tmp_path):
     assert np.abs(read.image.astype(int) - np.rot90(frame, -1)).mean() < 3
 
 
+@pytest.mark.parametrize(("mode", "format"), [("I;16", "PNG"), ("I;16", "TIFF"), ("L", "PNG")])
+def test_grey_of_16_bits_is_scaled_to_8(mode, format, tmp_path):
+    grey = np.tile(np.arange(256, dtype=np.uint16), (40, 1))
+    values = grey * 257 if mode == "I;16" else grey.astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "x", format=format)
+    (read,) = open_media(tmp_path / "x").read()
+    np.testing.assert_array_equal(read.image, np.dstack([grey] * 3))
+
+
+def test_values_without_a_stated_white_are_named(tmp_path):
+    Image.fromarray(np.ones((40, 40), np.float32)).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match="32 bits"):
+        open_media(tmp_path / "x.tiff")
+
+
+def test_a_phones_picture_of_several_parts_is_its_main_one(tmp_path):
+    """Beside it are its depth or its highlights; alone or in a folder it is a picture."""
+    image = Image.fromarray(next(odd_clips.counted(1)))
+    (tmp_path / "phone").mkdir()
+    path = tmp_path / "phone" / "IMG_1.jpg"
+    image.save(path, format="MPO", save_all=True, append_images=[image.resize((80, 60))])
+    for place in (path, path.parent):
+        footage = open_media(place)
+        assert len(footage) == 1 and footage.problems == []
+        assert next(footage.read()).image.shape == (120, 160, 3)
+    assert open_media(path).kind == "picture" and open_media(path.parent).kind == "folder"
+
+
+def test_pages_of_a_tiff_are_pictures(tmp_path):
+    pages = [Image.fromarray(frame) for frame in odd_clips.counted(3)]
+    pages[0].save(tmp_path / "x.tiff", save_all=True, append_images=pages[1:])
+    footage = open_media(tmp_path / "x.tiff")
+    assert footage.kind == "folder" and numbers_in(footage) == [(0, 0), (1, 1), (2, 2)]
+    assert numbers_in(footage, [2]) == [(2, 2)] and footage.seconds(2) is None
+
+
+def test_a_moving_webp_is_a_video_with_its_times(tmp_path):
+    frames = [Image.fromarray(frame) for frame in odd_clips.counted(4)]
+    how = {"save_all": True, "append_images": frames[1:], "duration": [100, 200, 50, 80]}
+    frames[0].save(tmp_path / "x.webp", **how)
+    footage = open_media(tmp_path / "x.webp")
+    assert footage.kind == "video" and numbers_in(footage) == [(k, k) for k in range(4)]
+    assert [footage.seconds(k) for k in range(4)] == pytest.approx([0, 0.1, 0.3, 0.35])
+    assert numbers_in(footage, [1, 3]) == [(1, 1), (3, 3)]
+
+
+def test_heic_is_read_whole_or_named(tmp_path):
+    """A phone's photo is a grid of tiles, of which FFmpeg would show one."""
+    photo = next(odd_clips.counted(1, (1024, 1024)))
+    path = odd_clips.heic(tmp_path / "IMG.heic", photo)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "IMG.heic").write_bytes(path.read_bytes())
+    try:
+        import pillow_heif  # noqa: F401
+    except ImportError:
+        for place in (path, path.parent / "folder"):
+            with pytest.raises(UserError, match="HEIC.*pip install pillow-heif"):
+                open_media(place)
+        return
+    for place in (path, path.parent / "folder"):
+        (read,) = open_media(place).read()
+        assert read.image.shape == (1024, 1024, 3)
+        assert np.abs(read.image.astype(int) - photo).mean() < 4
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_an_hdr_picture_is_named(transfer, tmp_path):
+    image = Image.fromarray(next(odd_clips.counted(1)))
+    image.save(tmp_path / "x.png")
+    data = (tmp_path / "x.png").read_bytes()
+    chunk = b"cICP" + bytes([9, transfer, 0, 1])
+    chunk = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "x.png").write_bytes(data[:33] + chunk + data[33:])
+    with pytest.raises(UserError, match="HDR picture"):
+        open_media(tmp_path / "x.png")
+
+
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for k in (10, 9, 2):
         cv2.imwrite(str(tmp_path / f"frame_{k}.png"), np.full((40, 40, 3), k, np.uint8))
@@ -193,7 +277,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("empty.mp4", b"", "is empty"),
+        ("empty.mp4", b"", "empty file"),
         ("text.mp4", b"hello " * 99, "no video or picture"),
         ("half.jpg", b"\xff\xd8\xff\xe0" + bytes(99), "video"),
         ("list.mp4", b"#EXTM3U\n#EXTINF:10,\nclip.mp4\n#EXT-X-ENDLIST\n", "video"),

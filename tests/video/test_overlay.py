@@ -80,7 +80,7 @@ def test_a_manipulated_clip_says_so_and_a_doubtful_score_does_not_count(
     fake = sorted((embedded_clips("tiny") / Path("manipulated_sequences/DeepFakeDetection")
                    / "c23/videos").iterdir())[0]  # fmt: skip
     report = explained(fake)
-    report.footage._places = report.footage._places[:4]
+    report.footage._stamps = report.footage._stamps[:4]
     write_overlay(report, tmp_path / "fake.mp4", progress=False)
     assert sum("ANALYSIS" in text for text in written) == 4
     assert all(

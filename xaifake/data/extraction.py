@@ -11,18 +11,17 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import cv2
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xaifake.data.dataset import BOX, SQUARE, read_manifest
+from xaifake.data.decoding import Unreadable
 from xaifake.data.faces import (
     FULL_SEARCH_EVERY,
     FaceFinder,
@@ -32,6 +31,7 @@ from xaifake.data.faces import (
     encode_mask,
     face_square,
 )
+from xaifake.data.media import open_media, spaced_frames
 from xaifake.data.workers import run_tasks, stopping
 from xaifake.errors import UserError
 from xaifake.lazy import renamed_arguments
@@ -69,11 +69,6 @@ _MANIFEST_ORDER = (
         "shard",
     ),
 )
-_ZEROS = bytes(8)  # never in an intact packet of H.264 or HEVC, which escape runs of zeros
-
-
-class Unreadable(Exception):
-    """A video that cannot be used; its text is the reason that is recorded."""
 
 
 @renamed_arguments(twins="originals")
@@ -243,7 +238,6 @@ def cut_video(job, settings):
     """Cut the faces of one video into its shard; return "ok" or why there are none."""
     if not hasattr(_thread, "finder"):
         cv2.setNumThreads(1)  # as many processes as cores are parallel enough
-        av.logging.set_level(None)
         _thread.finder = FaceFinder()
     if _is_done(job):  # by a worker that was lost before it could say so
         return "ok"
@@ -261,15 +255,12 @@ def cut_video(job, settings):
 
 def _video_rows(job, settings, finder):
     kind = "fake" if job["label"] else "real"
-    count, seconds = count_frames(job["path"]), duration(job["path"])
-    wanted = spaced_frames(count, settings["frames_per_video"][kind])
-    frames, ahead = tee(read_frames(job["path"], wanted))
+    footage = open_media(job["path"], strict=True)
+    wanted = spaced_frames(len(footage), settings["frames_per_video"][kind])
+    frames, ahead = tee(frame.image for frame in footage.read(wanted))
+    seconds = footage.seconds(len(footage) - 1)
     found = finder.follow(ahead, 1 if settings["full_search"] else _search_every(wanted, seconds))
-    beside = {
-        name: _named(name, read_frames(job[name], wanted, gray=name == "mask"))
-        for name in ("mask", "original")
-        if name in job
-    }
+    beside = {name: _beside(job, name, wanted) for name in ("mask", "original") if name in job}
     rows = []
     for number, frame, faces in zip(wanted, frames, found):
         if stopping():
@@ -294,9 +285,11 @@ def _shape(picture):
     return f"{picture.shape[1]} x {picture.shape[0]} px"
 
 
-def _named(name, frames):
+def _beside(job, name, wanted):
+    """Yield frames of a video's mask or original."""
     try:
-        yield from frames
+        for frame in open_media(job[name], strict=True).read(wanted):
+            yield frame.image
     except Unreadable as reason:
         raise Unreadable(f"{name}: {reason}") from None
 
@@ -326,97 +319,11 @@ def _cut(frame, extra, square, size):
     image, padded = cut_square(frame, square, size)
     cut = {"image": encode_jpeg(image), "padded": padded, "mask_share": 0.0}
     if "mask" in extra:
-        mask = cut_mask(extra["mask"] >= 128, square, size)
+        mask = cut_mask(extra["mask"][..., 1] >= 128, square, size)
         cut |= {"mask": encode_mask(mask), "mask_share": float(mask.mean())}
     if "original" in extra:
         cut["original"] = encode_jpeg(cut_square(extra["original"], square, size)[0])
     return cut
-
-
-def spaced_frames(count, wanted):
-    """Return at most ``wanted`` frame numbers, evenly spaced from the first to the last."""
-    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
-
-
-# Text in a header need not be UTF-8. From PyAV 19 on it is always read; before, on request.
-ODD_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
-@contextmanager
-def _opened(path):
-    """Open a video and yield its container and stream, or raise `Unreadable`."""
-    if path is None or not os.path.isfile(path):
-        raise Unreadable("missing")
-    if not os.path.getsize(path):
-        raise Unreadable("empty file")
-    try:
-        # The format is named, so that no other one is guessed from what is in the file.
-        container = av.open(path, format="mp4", **ODD_METADATA)
-    except (av.FFmpegError, OSError):
-        raise Unreadable("not a video, or its header is damaged") from None
-    with container:
-        if not container.streams.video:
-            raise Unreadable("no video stream")
-        if container.streams.video[0].codec_context is None:
-            raise Unreadable("unknown codec")
-        yield container, container.streams.video[0]
-
-
-def count_frames(path):
-    """Return how many frames a video promises; raise `Unreadable` where it holds none."""
-    with _opened(path) as (container, stream):
-        count = stream.frames
-        if not count:  # not every container says
-            count = sum(packet.size > 0 for packet in container.demux(stream))
-    if not count:
-        raise Unreadable("holds no frames")
-    return count
-
-
-def duration(path):
-    """Return how long a video is, in seconds, as its header says; 0 if it does not."""
-    with _opened(path) as (_, stream):
-        return float((stream.duration or 0) * (stream.time_base or 0))
-
-
-def read_frames(path, wanted, gray=False):
-    """Yield frames of a video by their numbers, which ascend from 0 in the order of display.
-
-    As ``uint8 (H, W, 3)`` RGB, or as brightness ``(H, W)``. Raises `Unreadable` if the video cannot
-    be opened or does not decode to its end.
-    """
-    wanted = iter(wanted)
-    following = next(wanted, None)
-    with _opened(path) as (container, stream):
-        promised = stream.frames
-        number = 0
-        try:
-            for frame in _decoded(container, stream):
-                if number == following:
-                    yield frame.to_ndarray(format="gray" if gray else "rgb24")
-                    following = next(wanted, None)
-                number += 1
-        except av.FFmpegError:
-            raise Unreadable(_cut_short(number, promised)) from None
-    if number < promised or following is not None:
-        raise Unreadable(_cut_short(number, promised))
-
-
-def _decoded(container, stream):
-    """Yield every frame; damage that can be seen raises an error and is not painted over.
-
-    H.264 carries no checksum, so a few changed bytes may decode to a picture all the same.
-    """
-    stream.codec_context.thread_count = 1  # one process per video is parallel enough
-    stream.codec_context.options = {"err_detect": "explode"}
-    for packet in container.demux(stream):
-        if stream.codec_context.name in ("h264", "hevc") and _ZEROS in bytes(packet):
-            raise av.InvalidDataError(0, "a hole full of zeros")
-        yield from packet.decode()
-
-
-def _cut_short(decoded, promised):
-    return f"truncated or damaged: {decoded} of {promised} frames can be decoded"
 
 
 def _write_tables(rows, status, out):

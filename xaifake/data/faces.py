@@ -25,6 +25,7 @@ from xaifake.errors import UserError
 NOSE_TIP = 30  # of the 68 landmarks, counted from 0
 FULL_SEARCH_EVERY = 16  # frames
 _FOLLOWED_PIXELS = 640 * 480  # smaller frames are searched whole
+_ENLARGED_PIXELS = 3840 * 2160
 _JPEG = [
     cv2.IMWRITE_JPEG_QUALITY,
     95,
@@ -78,7 +79,7 @@ class FaceFinder:
             ``uint8 (H, W, 3)`` RGB.
         enlarged : int
             How often the frame is doubled for the search, which finds faces of half the size, from
-            some 70 pixels to 35, in four times the time.
+            some 70 pixels to 35, in four times the time and memory; frames beyond 4K are not.
 
         Returns
         -------
@@ -87,6 +88,7 @@ class FaceFinder:
         frame = np.ascontiguousarray(frame)
         if not hasattr(self._detectors, "of_thread"):
             self._detectors.of_thread = self._dlib.get_frontal_face_detector()
+        enlarged = enlarged if frame[..., 0].size <= _ENLARGED_PIXELS else 0
         return [self._face(frame, box) for box in self._detectors.of_thread(frame, enlarged)]
 
     def search(self, frames, find=None):

@@ -1,48 +1,39 @@
 """Frames of a video, a folder of pictures or a picture, of any format (chapter 12_explain_a_video).
 
-`xaifake.data.extraction` is strict, as training data must be: one format, whole files. Here a
-reader brings whatever there is, so everything that FFmpeg decodes is read as far as it can be read,
-turned the way a phone says it was held, and what is wrong with it is told and not hidden.
+The one reader of the page, the overlay and the extraction of faces. What somebody brings is read as
+far as it can be, and what is wrong with it is told; training data are read strictly.
 """
 
 import functools
 import os
 import re
 import unicodedata
-from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
-from xaifake.data.extraction import ODD_METADATA, spaced_frames
+from xaifake.data.decoding import LONGEST_SIDE, REDUCED, Unreadable, VideoReader
 from xaifake.errors import UserError
 
-LONGEST_SIDE = 1920  # pixels; larger frames are reduced, which loses no face that is looked at
-_FAR = 10.0  # seconds; a frame further ahead is jumped to
 _SMALLEST_SIDE = 16  # pixels
-# Formats that are lists of other files or addresses: what they name is not what was given.
-_LISTS = {
-    "hls",
-    "dash",
-    "concat",
-    "concatf",
-    "imf",
-    "sdp",
-    "rtsp",
-    "webm_dash_manifest",
-    "ffmetadata",
-}
-_PICTURES = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-_UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises, by format
-_TAGS = ("title", "comment", "encoder", "creation_time", "com.android.version")
-_CUT_SHORT = "The file is cut short"
+_PICTURES = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_MOVING = ("AVIF", "GIF", "PNG")  # where these move, FFmpeg shows them
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # of Pillow
+_REDUCED_PAGE = 1  # in TIFF's NewSubfileType
+_UNSAID_DURATION = 100  # milliseconds, as browsers take it
+# Brands of ISO 23008-12; of their pictures FFmpeg shows single tiles.
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif")
+# Where HEIF (colr) and PNG (cICP) say that a picture is PQ (16) or HLG (18).
+_HDR = re.compile(rb"colrnclx..\0[\x10\x12]|cICP.[\x10\x12]", re.DOTALL)
 _HIDDEN = re.compile("[\u202a-\u202e\u2066-\u2069]")  # characters that turn the reading direction
+_ADVICE = "give a video, a picture or a folder of pictures"
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class Frame:
     seconds : float or None
         After the first frame; None for pictures, which have no time.
     image : numpy.ndarray
-        ``uint8 (H, W, 3)`` RGB, upright, at most `LONGEST_SIDE` pixels long.
+        ``uint8 (H, W, 3)`` RGB, upright, with square pixels, at most 8,192 pixels long.
     """
 
     number: int
@@ -72,9 +63,9 @@ class Media:
     ----------
     path : Path
     kind : str
-        "video", "folder" or "picture".
+        "video", "folder" (or a file of several pages) or "picture".
     about : dict of str to str
-        What the file says of itself, ready to be shown.
+        What the file says of itself, and what was done to show it, ready to be shown.
     problems : list of str
         What could not be read, in sentences; grows while frames are read.
     """
@@ -83,12 +74,13 @@ class Media:
     kind: str
     about: dict = field(default_factory=dict)
     problems: list = field(default_factory=list)
-    _places: Sequence = ()  # time stamps of a video's frames, or paths of pictures
+    _stamps: Sequence = ()  # when each frame is shown, from 0; empty for what has no time
     _unit: Fraction = Fraction(1)  # seconds of one unit of the time stamps
-    _timed: bool = True  # whether the frames carry time stamps; else they are counted
+    _pages: Sequence = ()  # path and page of each picture that Pillow reads
+    _video: VideoReader | None = None
 
     def __len__(self):
-        return len(self._places)
+        return len(self._stamps) or len(self._pages)
 
     @property
     def name(self):
@@ -97,15 +89,13 @@ class Media:
 
     def seconds(self, number):
         """Return when a frame is shown, in seconds after the first; None for pictures."""
-        if self.kind != "video":
-            return None
-        return float((self._places[number] - self._places[0]) * self._unit)
+        return float(self._stamps[number] * self._unit) if len(self._stamps) else None
 
     def spread(self, count):
         """Return at most ``count`` frame numbers, evenly spread over the time or the pictures."""
-        if self.kind != "video":
+        if not len(self._stamps):
             return spaced_frames(len(self), count)
-        stamps = np.array(self._places, dtype=np.float64)
+        stamps = np.array(self._stamps, dtype=np.float64)
         wanted = np.linspace(stamps[0], stamps[-1], min(count, len(stamps)))
         right = np.searchsorted(stamps, wanted).clip(0, len(stamps) - 1)
         left = (right - 1).clip(0)
@@ -124,74 +114,40 @@ class Media:
         ------
         Frame
             Those that can be read; `problems` tells of the others.
+
+        Raises
+        ------
+        Unreadable
+            If the footage was opened as ``strict`` and is damaged anywhere.
         """
         numbers = range(len(self)) if numbers is None else numbers
-        if self.kind == "video":
-            yield from self._read_video(numbers)
-            return
-        for number in numbers:
-            image = _read_picture(self._places[number])
-            if image is None:
-                self._tell(f"{readable(self._places[number].name)} cannot be read as a picture.")
-            else:
-                yield Frame(number, None, image)
+        images = self._pictures(numbers) if self._video is None else self._video.read(numbers)
+        for number, image in images:
+            yield Frame(number, self.seconds(number), image)
 
-    def _read_video(self, numbers):
-        wanted = iter(numbers)
-        number = next(wanted, None)
-        with _opened(self.path) as container:
-            stream = container.streams.best("video")
-            stream.thread_type = "AUTO"
-            frames, last = self._decoded(container, stream), 0
-            while number is not None:
-                stamp = self._places[number]
-                if self._timed and (stamp - last) * self._unit > _FAR:
-                    frames = self._jump(container, stream, stamp, frames)
-                last, frame = next((f for f in frames if f[0] >= stamp), (None, None))
-                if frame is None:
-                    if not any(problem.startswith(_CUT_SHORT) for problem in self.problems):
-                        at = self.seconds(number)
-                        self._tell(f"From {at:.1f} seconds on, no frame can be decoded.")
-                    return
-                found = min(bisect_left(self._places, last), len(self) - 1)
-                yield Frame(found, self.seconds(found), _upright(frame, stream))
-                number = next((n for n in wanted if self._places[n] > last), None)
-
-    def _decoded(self, container, stream):
-        """Yield the sound frames from here on, each with its time stamp."""
-        count = 0
-        for packet in _packets(container, stream):
+    def _pictures(self, numbers):
+        for path, ones in groupby(numbers, lambda number: self._pages[number][0]):
             try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                self._tell("Parts of the file are damaged and were left out.")
-                continue
-            for frame in frames:
-                count += 1
-                stamp = frame.pts if self._timed else count - 1
-                if stamp is not None and not frame.is_corrupt:
-                    yield stamp, frame
-
-    def _jump(self, container, stream, stamp, frames):
-        try:
-            container.seek(stamp, stream=stream)
-        except av.FFmpegError:  # not every format can be jumped in
-            return frames
-        return self._decoded(container, stream)
-
-    def _tell(self, problem):
-        if problem not in self.problems:
-            self.problems.append(problem)
+                with Image.open(path, formats=_picture_formats()) as image:
+                    if max(image.size) > LONGEST_SIDE and REDUCED not in self.problems:
+                        self.problems.append(REDUCED)
+                    for number in ones:
+                        yield number, _as_rgb(image, self._pages[number][1])
+            except _UNREADABLE as error:
+                why = f": {error}" if isinstance(error, Unreadable) else ""
+                self.problems.append(f"{readable(path.name)} cannot be read as a picture{why}.")
 
 
-def open_media(path):
+def open_media(path, strict=False):
     """Open a video, a folder of pictures or a picture, whatever its name ends in.
 
     Parameters
     ----------
     path : str or Path
-        A file in any format that FFmpeg or OpenCV decodes; a folder, whose pictures are taken for
+        A file in any format that FFmpeg or Pillow decodes; a folder, whose pictures are taken for
         the frames of one scene, in the order of the numbers in their names.
+    strict : bool
+        Take a video only, and a whole one: damage raises an error, here or when frames are read.
 
     Returns
     -------
@@ -200,18 +156,21 @@ def open_media(path):
     Raises
     ------
     UserError
-        If there is nothing there, or nothing in it that can be shown.
+        If there is nothing there, or nothing in it that can be shown; with ``strict`` an
+        `Unreadable`, whose text is the reason alone.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _open_folder(path)
-    if not path.is_file():
-        raise UserError(f"There is no {path}: give a video, a picture or a folder of pictures.")
-    if not path.stat().st_size:
-        raise UserError(f"{path} is empty: give a video, a picture or a folder of pictures.")
-    if _is_picture(path):
-        return _open_picture(path)
-    return _open_video(path)
+    try:
+        return _open(path and Path(path), strict)
+    except Unreadable as why:
+        if strict:
+            raise
+        begins = f"There is no {path}" if str(why) == "missing" else f"{path}: {why}"
+        raise UserError(f"{begins}: {_ADVICE}.") from None
+
+
+def spaced_frames(count, wanted):
+    """Return at most ``wanted`` frame numbers, evenly spaced from the first to the last."""
+    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()
 
 
 def readable(text, longest=200):
@@ -222,34 +181,43 @@ def readable(text, longest=200):
     return text if len(text) <= longest else text[: longest - 1] + "\u2026"
 
 
-@functools.cache
-def _picture_formats():
-    """Return those of the formats that this Pillow knows; it stumbles over others."""
-    Image.init()
-    return [name for name in _PICTURES if name in Image.OPEN]
-
-
-def _is_picture(path):
-    """Whether a file begins like a picture that does not move."""
-    try:
-        with Image.open(path, formats=_picture_formats()) as image:
-            return not getattr(image, "is_animated", False)
-    except (*_UNREADABLE, Image.DecompressionBombError):
-        return False
+def _open(path, strict):
+    if path is None or not path.exists() or strict and path.is_dir():
+        raise Unreadable("missing")
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file() and not path.stat().st_size:
+        raise Unreadable("empty file")
+    pages, lasts = _pages(path)
+    if pages and not strict:
+        return _open_pictures(path, pages, lasts)
+    reader = VideoReader(path, strict)
+    index, about = reader.index, reader.about
+    footage = Media(path, "video", about, reader.problems, index.stamps, index.unit, (), reader)
+    for name in about:
+        about[name] = readable(about[name])
+    about["frames"] = f"{len(footage):,} in {footage.seconds(len(footage) - 1):.1f} seconds"
+    return footage
 
 
 def _open_folder(path):
-    pictures = [file for file in path.iterdir() if file.is_file() and _is_picture(file)]
-    others = sum(1 for _ in path.iterdir()) - len(pictures)
+    pictures, others, named = [], 0, []
+    for file in sorted(path.iterdir(), key=_natural):
+        try:
+            pages = _pages(file)[0] if file.is_file() else []
+        except Unreadable as why:
+            named.append(f"{readable(file.name)} is passed over: {why}.")
+            continue
+        pictures += [(file, pages[0])] if len(pages) == 1 else []
+        others += len(pages) != 1
     if not pictures:
+        why = f" ({named[0][:-1]})" if named else ""
         raise UserError(
-            f"{path} holds no picture: give a folder of pictures, or one of the videos in it."
+            f"{path} holds no picture{why}: give a folder of pictures, or one of the videos in it."
         )
-    footage = Media(path, "folder", _places=tuple(sorted(pictures, key=_natural)))
-    footage.about = {"pictures": f"{len(pictures):,}"}
     if others:
-        footage.problems.append(f"{others:,} files in the folder are no pictures.")
-    return footage
+        named.append(f"{others:,} files in the folder are no pictures.")
+    return Media(path, "folder", {"pictures": f"{len(pictures):,}"}, named, _pages=pictures)
 
 
 def _natural(path):
@@ -258,111 +226,85 @@ def _natural(path):
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
-def _open_picture(path):
-    image = _read_picture(path)
-    if image is None:
-        raise UserError(f"{path} begins like a picture, but cannot be read as one: it is damaged.")
-    height, width = image.shape[:2]
-    return Media(path, "picture", {"size": f"{width} x {height} pixels"}, _places=(path,))
-
-
-def _read_picture(path):
-    """Return a picture as its EXIF says it was held, or None if it cannot be read whole."""
-    try:
-        with Image.open(path, formats=_picture_formats()) as image:
-            image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except _UNREADABLE:
-        return None
-    return None if min(image.shape[:2]) < _SMALLEST_SIDE else _reduced(image)
-
-
-def _reduced(image):
-    factor = LONGEST_SIDE / max(image.shape[:2])
-    if factor >= 1:
-        return image
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def _opened(path):
-    """Open a video file, or raise `UserError`; it is a context manager that closes it."""
-    av.logging.set_level(None)
-    advice = "give a video or picture that FFmpeg can decode"
-    try:
-        # A file can make FFmpeg ask for others: it may have no protocol but plain files.
-        limits = {"protocol_whitelist": "file"}
-        container = av.open(os.path.abspath(path), container_options=limits, **ODD_METADATA)
-    except (av.FFmpegError, OSError, ValueError):
-        raise UserError(
-            f"{path} is no video or picture, or its beginning is damaged: {advice}."
-        ) from None
-    lists = _LISTS.intersection(container.format.name.split(","))
-    stream = container.streams.best("video")
-    if lists or stream is None or stream.codec_context is None or not stream.codec_context.width:
-        container.close()
-        kind = "only names other files" if lists else "holds no video"
-        raise UserError(f"{path} {kind} ({container.format.long_name}): {advice}.")
-    return container
-
-
-def _packets(container, stream):
-    """Yield the packets of a stream as far as they can be read."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return
-        if packet is None:
-            return
-        yield packet
-
-
-def _open_video(path):
-    with _opened(path) as container:
-        stream = container.streams.best("video")
-        stamps = [packet.pts for packet in _packets(container, stream) if packet.size]
-        # AVI keeps no times of display, only an order of decoding.
-        timed = None not in stamps and container.format.name != "avi"
-        unit = stream.time_base if timed else 1 / (stream.guessed_rate or Fraction(25))
-        promised, said = stream.frames, _promised_seconds(container, stream)
-        about = _about(container, stream)
-    if not stamps:
-        raise UserError(f"{path} holds not a single frame: its beginning is all there is.")
-    places = sorted(set(stamps)) if timed else range(len(stamps))
-    footage = Media(path, "video", about, [], places, unit, timed)
-    length = footage.seconds(len(places) - 1)
-    about["frames"] = f"{len(places):,} in {length:.1f} seconds"
-    missing = len(stamps) < 0.98 * promised if promised else said - length > 1
-    if missing and length < 0.98 * said:
-        footage.problems.append(
-            f"{_CUT_SHORT}: it says that it has {said:.1f} seconds, and {length:.1f} are there."
-        )
+def _open_pictures(path, pages, lasts):
+    kind = "video" if lasts else "picture" if len(pages) == 1 else "folder"
+    footage = Media(path, kind, _pages=[(path, page) for page in pages])
+    first = next(footage._pictures([0]), None)
+    if first is None:
+        reason = footage.problems[-1].partition("picture: ")[2] or "it is damaged."
+        raise UserError(f"{path} begins like a picture, but cannot be read as one: {reason}")
+    height, width = first[1].shape[:2]
+    footage.about = {"size": f"{width} x {height} pixels"}
+    if len(pages) > 1:
+        footage.about["pictures"] = f"{len(pages):,}"
+    if lasts:
+        footage._stamps, footage._unit = np.cumsum([0, *lasts[:-1]]), Fraction(1, 1000)
     return footage
 
 
-def _promised_seconds(container, stream):
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
+@functools.cache
+def _picture_formats():
+    """Return those of the formats that this Pillow knows; it stumbles over others."""
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return [name for name in _PICTURES if name in Image.OPEN]
 
 
-def _about(container, stream):
-    context = stream.codec_context
-    about = {"format": container.format.long_name, "video codec": context.codec.long_name}
-    about["size"] = f"{context.width} x {context.height} pixels"
-    tags = {**container.metadata, **stream.metadata}
-    about |= {name.replace("_", " "): tags[name] for name in _TAGS if tags.get(name)}
-    return {name: readable(text) for name, text in about.items()}
+def _pages(path):
+    """Return which pages of a file are pictures for Pillow, and their milliseconds if they move.
+
+    None stands for the main picture of a file, beside which phones keep others of depth or light.
+    """
+    head = b""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 16)
+        with Image.open(path, formats=_picture_formats()) as image:
+            several, format = getattr(image, "is_animated", False), image.format
+            if several and format in _MOVING:
+                return [], []
+            if _HDR.search(head):
+                raise Unreadable("an HDR picture (PQ or HLG), which is not tone-mapped")
+            if several and format == "WEBP":
+                lasts = [_milliseconds(frame) for frame in ImageSequence.Iterator(image)]
+                return list(range(len(lasts))), lasts
+            if several and format == "TIFF":
+                kinds = [page.tag_v2.get(254, 0) for page in ImageSequence.Iterator(image)]
+                return [k for k, kind in enumerate(kinds) if not kind & _REDUCED_PAGE], []
+            return [None], []
+    except Unreadable:
+        raise
+    except _UNREADABLE:
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
+            raise Unreadable(
+                "a HEIC or AVIF picture that cannot be read; for HEIC, pip install pillow-heif"
+            ) from None
+        return [], []
 
 
-def _upright(frame, stream):
-    """Return a frame as RGB, with square pixels, reduced, and turned as it is to be seen."""
-    wide = float(stream.sample_aspect_ratio or 1)
-    width, height = frame.width * max(wide, 1), frame.height / min(wide, 1)
-    factor = min(1, LONGEST_SIDE / max(width, height))
-    size = {"width": max(2, round(width * factor)), "height": max(2, round(height * factor))}
-    if (size["width"], size["height"]) == (frame.width, frame.height):
-        image = frame.to_ndarray(format="rgb24")
-    else:
-        image = frame.to_ndarray(format="rgb24", interpolation="AREA", **size)
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+def _milliseconds(frame):
+    frame.load()
+    return frame.info["duration"] or _UNSAID_DURATION
+
+
+def _as_rgb(image, page):
+    """Return a page of a picture as its EXIF says it was held, reduced if it is very large."""
+    if page is not None:
+        image.seek(page)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16") or (upright.mode, image.format) == ("I", "PNG"):
+        upright = Image.fromarray((np.asarray(upright).astype(np.uint32) // 257).astype(np.uint8))
+    if upright.mode in ("I", "F"):
+        raise Unreadable(
+            "its brightness is in numbers of 32 bits, of which none is said to be white"
+        )
+    pixels = np.array(upright.convert("RGB"))
+    if min(pixels.shape[:2]) < _SMALLEST_SIDE:
+        raise Unreadable(f"it has less than {_SMALLEST_SIDE} pixels a side")
+    factor = LONGEST_SIDE / max(pixels.shape[:2])
+    if factor >= 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from xaifake.data.encoding import VideoWriter
-from xaifake.data.faces import FaceFinder, cut_square, face_square
+from xaifake.data.faces import FULL_SEARCH_EVERY, FaceFinder, cut_square, face_square
 from xaifake.data.media import open_media
 from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
@@ -20,7 +20,8 @@ from xaifake.video import wording
 from xaifake.video.case_report import find_configs
 from xaifake.video.tracks import FaceTrack, assign
 
-BATCH = 32  # frames
+BATCH = 32  # frames; fewer of larger ones than full HD, of which each has up to 100 MB
+_FULL_HD = 1920 * 1080
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
 STRENGTH = 0.65  # of the colour where the map is darkest
 CHANGED = 12  # grey levels by which a face may differ from that of the frame before
@@ -70,14 +71,19 @@ def write_overlay(report, out, progress=True):
     config = config or find_configs([_CHEAP])[0]
     finder = FaceFinder()
     artist = _Artist(report, config, finder)
-    pairs = _with_faces(footage, finder, any("too_small" in v.flags for v in report.predictions))
+    first = next(footage.read(), None)
+    if first is None:
+        raise UserError(f"Not a single frame of {footage.name} can be read: there is no video.")
+    held = int(np.clip(BATCH * _FULL_HD / first.image[..., 0].size, 1, BATCH))
+    small = any("too_small" in v.flags for v in report.predictions)
+    pairs = _with_faces(footage, finder, small, min(held, FULL_SEARCH_EVERY))
     if progress:
         print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
     title = f"Analysis by xaifake: {footage.name}"
     with bar, ExitStack() as opened:
         writer = None
-        while batch := list(islice(pairs, BATCH)):
+        while batch := list(islice(pairs, held)):
             for frame, picture in artist.draw(batch):
                 if writer is None:
                     size = picture.shape[1], picture.shape[0]
@@ -85,14 +91,12 @@ def write_overlay(report, out, progress=True):
                 # A stream may change its size; an encoder cannot.
                 writer.write(cv2.resize(picture, size), frame.seconds)
                 bar.update()
-    if writer is None:
-        raise UserError(f"Not a single frame of {footage.name} can be read: there is no video.")
 
 
-def _with_faces(footage, finder, small):
+def _with_faces(footage, finder, small, every):
     """Yield every frame with the faces in it; small ones are looked for as `track_faces` does."""
     shown, searched = tee(footage.read())
-    found = finder.follow(frame.image for frame in searched)
+    found = finder.follow((frame.image for frame in searched), every)
     for frame, faces in zip(shown, found, strict=True):
         if small and not faces:
             faces = finder.find(frame.image, enlarged=1)
