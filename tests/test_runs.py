@@ -343,7 +343,7 @@ WRITERS = {
     "video": write_video,
     "page": write_page,
     "pieces": write_pieces,
-    "reference": lambda folder: Reference(*[np.ones(2)] * 10).save(folder / "reference.npz"),
+    "reference": lambda folder: Reference(*[np.ones(2)] * 11).save(folder / "reference.npz"),
 }
 
 

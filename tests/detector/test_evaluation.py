@@ -349,3 +349,10 @@ def test_a_sample_without_regions_is_of_whole_faces():
     faces, model = faces_with_redness([0, 50], list("ab"), list("ab"), [""] * 2)
     with pytest.raises(UserError, match="finds no fake"):
         sample_true_positives(model, faces)
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_is_not_scored(nothing):
+    table = pd.DataFrame({"video": ["a", "b"], "label": [0, 1], "target": ["x", "y"]})
+    with pytest.raises(UserError, match="1 of 2 answers"):
+        evaluate_logits(table, np.array([nothing, 1.0]))

@@ -8,7 +8,7 @@ import pytest
 
 import odd_clips
 from xaifake.data.clips import embedded_clips
-from xaifake.data.media import open_media
+from xaifake.data.media import Frame, open_media
 from xaifake.errors import UserError
 from xaifake.video import overlay
 from xaifake.video.overlay import BAND, check_overlay, write_overlay
@@ -67,7 +67,10 @@ def test_people_keep_their_number_after_a_cut(loaded, tmp_path):
     frames = [*odd_clips.faces(["006"], 4), *odd_clips.faces(["010"], 4)]
     report = explained(odd_clips.write(tmp_path / "cut.mp4", frames), 8)
     artist = overlay._Artist(report, overlay.find_configs(CHEAP)[0], overlay.FaceFinder())
-    owners = [artist._who(frame, artist.finder.find(frame))[0][1] for frame in frames]
+    owners = [
+        artist._who(Frame(k, k / 25, image), artist.finder.find(image))[0][1]
+        for k, image in enumerate(frames)
+    ]
     assert owners[0] is owners[3] and owners[4] is owners[7] and owners[0] is not owners[4]
     assert len(artist.people) == 2
 

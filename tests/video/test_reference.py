@@ -4,6 +4,7 @@ import dataclasses
 
 import cv2
 import hypothesis.strategies as st
+import keras
 import numpy as np
 import pytest
 import skimage.data
@@ -13,6 +14,7 @@ from scipy.spatial.distance import mahalanobis
 from xaifake.data import load_faces
 from xaifake.data.dataset import LEAKAGE_FACES
 from xaifake.data.faces import FaceFinder, cut_square, face_square
+from xaifake.detector import Detector
 from xaifake.errors import UserError
 from xaifake.video import reference as module
 from xaifake.video.reference import (
@@ -24,6 +26,7 @@ from xaifake.video.reference import (
     raised_flags,
     reference_for,
     sharpness,
+    strange_pictures,
 )
 
 
@@ -50,6 +53,7 @@ def test_the_stored_reference_is_what_is_measured_now(detector, known, faces):
     assert (now.people, now.frames) == (known.people, known.frames) == (16, 384)
     for name in ("least_sharpness", "most_ood_score", "rest"):
         assert getattr(now, name) == pytest.approx(float(getattr(known, name)), rel=1e-2)
+    assert now.guards and known.guards
 
 
 def test_the_distance_is_mahalanobis_within_and_relative_without():
@@ -79,12 +83,136 @@ def test_a_network_of_few_channels_has_a_limit_that_strangers_do_not_keep(channe
     assert np.isfinite(far).all() and (far > module._distance(points, *plane).max()).all()
 
 
-def test_what_cannot_be_compared_does_not_pass(detector, known, faces, monkeypatch):
-    nowhere = dataclasses.replace(known, most_ood_score=np.nan, least_sharpness=np.nan)
-    checks = check_faces(detector, faces.images[:2], [200, 200], nowhere)
-    assert checks.out_of_distribution.all() and checks.blurred.all()
-    monkeypatch.setattr(module, "features", lambda *_: np.full((2, 728), np.nan))
-    assert check_faces(detector, faces.images[:2], [200, 200], known).out_of_distribution.all()
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_what_cannot_be_compared_does_not_pass(detector, known, faces, monkeypatch, nothing):
+    images, sides = faces.images[:2], [200, nothing]
+    no_limit = dataclasses.replace(known, most_ood_score=nothing, least_sharpness=nothing)
+    checks = check_faces(detector, images, sides, no_limit)
+    assert checks.unchecked.all() and checks.blurred.all() and not checks.out_of_distribution.any()
+    assert raised_flags(checks) == ["blurred", "unchecked"]
+    monkeypatch.setattr(module, "features", lambda *_: np.full((2, 728), nothing))
+    checks = check_faces(detector, images, [np.nan, 200], known)
+    assert checks.out_of_distribution.all() and checks.too_small.tolist() == [True, False]
+    assert raised_flags(checks) == ["out_of_distribution"] and not checks.unchecked.any()
+    monkeypatch.setattr(module, "_distance", lambda *_: np.full(2, nothing))
+    assert check_faces(detector, images, [200, 200], known).out_of_distribution.all()
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_no_number_says_nothing(known, nothing):
+    assert known.reliability(nothing)["n"] == 0
+
+
+def test_a_detector_that_answers_with_nan_is_not_learned(detector, faces, monkeypatch):
+    monkeypatch.setattr(Detector, "logits", lambda self, images, **_: np.full(len(images), np.nan))
+    with pytest.raises(UserError, match="40 of 40 answers of the detector are NaN or infinite"):
+        learn_reference(detector, faces[:40])
+
+
+# Whether the guard guards
+
+
+def network(build):
+    """A detector of 128 x 128 pictures, with weights as they were drawn."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((128, 128, 3))
+    x = build(inputs)
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    return Detector(keras.Model(inputs, keras.layers.Dense(1)(x)))
+
+
+def convolutions(*channels, start="glorot_uniform"):
+    """Convolutions of stride 2, with so many channels."""
+
+    def build(x):
+        for count in channels:
+            x = keras.layers.Conv2D(
+                count, 5, 2, "same", activation="relu", kernel_initializer=start
+            )(x)
+        return x
+
+    return build
+
+
+def hidden(x):
+    """A network of its own class, whose layers nobody can follow."""
+
+    class Hidden(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = keras.layers.Conv2D(24, 8, 8, activation="relu")
+            self.pool = keras.layers.GlobalAveragePooling2D()
+
+        def call(self, x):
+            return self.pool(self.inner(x))
+
+    return Hidden()(x)
+
+
+def nested(x):
+    """A network within, as transfer learning has it."""
+    inner = keras.Input((128, 128, 3))
+    return keras.Model(inner, convolutions(16, 32, 48)(inner))(x)
+
+
+def reused(x):
+    """One activation for several layers."""
+    relu = keras.layers.ReLU()
+    for count in (16, 32, 48):
+        x = relu(keras.layers.Conv2D(count, 5, 2, "same")(x))
+    return x
+
+
+@pytest.mark.parametrize("build", [convolutions(16, 32, 48), nested, reused])
+def test_networks_whose_maps_are_reached_refuse_what_is_no_face(build, faces):
+    detector, some = network(build), faces[::4]
+    known = learn_reference(detector, some)
+    assert known.mean.shape == (48,) and known.guards
+    for kind, pictures in strange_pictures(some.images).items():
+        unlike = check_faces(detector, pictures, [200] * len(pictures), known).out_of_distribution
+        assert unlike.mean() > (0.5 if kind == "a shuffled face" else 0.99), kind
+
+
+@pytest.mark.parametrize(
+    ("build", "passing"),
+    [
+        (hidden, ["noise", "a grey square", "a shuffled face"]),
+        (
+            lambda x: keras.layers.Dense(4)(keras.layers.Flatten()(x)),
+            ["noise", "a grey square", "a shuffled face"],
+        ),
+        (convolutions(2, 2, 1), []),  # its one channel leaves no rest
+        (convolutions(8, 8, 8, start="zeros"), []),
+    ],
+    ids=["hidden", "no maps", "few channels", "dead"],
+)
+def test_a_guard_that_lets_through_what_is_no_face_is_none(build, passing, faces):
+    detector, some = network(build), faces[::4]
+    known = learn_reference(detector, some)
+    assert not known.guards and known.passing.tolist() == passing
+    assert len(passing) or np.isnan(known.most_ood_score)
+    checks = check_faces(detector, some.images[:3], [200] * 3, known)
+    assert raised_flags(checks) == ["unchecked"] and not checks.out_of_distribution.any()
+
+
+def test_a_guard_is_kept_with_what_it_lets_through(known, tmp_path, monkeypatch):
+    assert known.guards and not len(known.passing)
+    dataclasses.replace(known, passing=np.array(["noise"])).save(tmp_path / "reference_2.0.npz")
+    monkeypatch.setattr(module, "STORED", tmp_path)
+    assert load_reference(2.0).passing.tolist() == ["noise"] and not load_reference(2.0).guards
+
+
+@pytest.mark.parametrize("size", [128, 150])
+def test_a_shuffled_face_has_the_same_pixels_at_other_places(faces, size):
+    images = np.stack([cv2.resize(image, (size, size)) for image in faces.images[:32]])
+    made = strange_pictures(images)
+    shuffled, some = made["a shuffled face"], images[::2]
+    assert shuffled.shape == made["noise"].shape == some.shape and len(made["a grey square"]) == 1
+    assert (np.sort(shuffled, axis=None) == np.sort(some, axis=None)).all()
+    tile = slice(0, size // 8)
+    moved = [(one[tile, tile] != other[tile, tile]).any() for one, other in zip(shuffled, some)]
+    assert np.mean(moved) > 0.9
 
 
 def test_known_points_are_two_away_on_average():

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -175,6 +176,113 @@ def test_a_small_and_a_blurred_face_are_said_at_the_top(loaded, tmp_path):
     assert "blurred" in explained(blurred).predictions[0].flags
 
 
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_gives_no_verdict(clips, load_once, monkeypatch, nothing):
+    """One frame of three is enough: its number would be lost in the mean."""
+    logits = Detector.logits
+
+    def answer(detector, images, *given, **options):
+        found = logits(detector, images, *given, **options)
+        found[1:2] = nothing
+        return found
+
+    monkeypatch.setattr(Detector, "pretrained", load_once)
+    monkeypatch.setattr(Detector, "logits", answer)
+    report = explained(clips / REAL)
+    assert report.table.prediction.tolist() == ["none"]
+    assert report.table.flags.tolist() == ["unanswered"]
+    text = text_of(report.html(DAY))
+    assert "no verdict" in text and FLAGS["unanswered"] in text
+    assert "there is nothing to explain" in text and report.predictions[0].case is None
+
+
+@pytest.mark.parametrize(
+    ("passing", "limit", "said"),
+    [
+        (["noise", "a grey square"], 7.0, "it lets noise and a grey square pass"),
+        ([], np.nan, "since what goes on inside of it cannot be compared"),
+    ],
+)
+def test_without_a_guard_there_is_no_verdict_and_it_is_said(
+    clips, loaded, monkeypatch, passing, limit, said
+):
+    known = replace(load_reference(2.0), passing=np.array(passing, str), most_ood_score=limit)
+    monkeypatch.setattr(module, "reference_for", lambda *given: known)
+    report = explained(clips / REAL)
+    assert report.table.prediction.tolist() == ["none"]
+    assert report.table.flags.tolist() == ["unchecked"]
+    text = text_of(report.html(DAY))
+    assert said in text and FLAGS["unchecked"] in text and "of 1 person passed" in text
+
+
+def test_with_a_guard_the_page_says_what_it_refused(page):
+    text = text_of(page.read_text("utf-8"))
+    assert "noise, a grey square and shuffled faces do not pass it" in text
+
+
+# Who is who
+
+
+@pytest.fixture(scope="module")
+def spliced(clips, tmp_path_factory):
+    """Frames of a real clip, and of a fake of somebody else: three cuts, all at one place."""
+    real, fake = ([f.image for f in open_media(clips / p).read()] for p in (REAL, FAKES / FAKE))
+    frames = [*real[:10], *fake[:5], *real[10:20], *fake[5:10]]
+    return odd_clips.write(tmp_path_factory.mktemp("spliced") / "spliced.mp4", frames)
+
+
+def test_a_fake_does_not_hide_behind_another_person(spliced, loaded):
+    report = explained(spliced, frames=30)
+    assert report.table.prediction.tolist() == ["real", "fake"]
+    assert report.table.frames.tolist() == [20, 10] and report.parted == []
+
+
+def test_nor_if_two_people_are_taken_for_one(spliced, loaded, monkeypatch):
+    """The score over time is watched: who is wrongly joined shares no verdict."""
+    monkeypatch.setattr("xaifake.video.tracks.SAME_PERSON", 2.0)
+    report = explained(spliced, frames=30)
+    assert report.table.prediction.tolist() == ["real", "fake"]
+    assert report.table.frames.tolist() == [20, 10]
+    numbers = sorted(report.predictions[1].person.numbers)
+    assert numbers == [*range(10, 15), *range(25, 30)]
+    assert report.alike == [(1, 2, "step")]
+    assert "were taken for one at first" in text_of(report.html(DAY))
+
+
+def test_who_may_be_one_is_said_and_why(fake):
+    (prediction,) = fake.predictions
+    left, right = (prediction.person.part(np.arange(6) % 2 == k) for k in (0, 1))
+    predictions = [
+        replace(prediction, person=one, logits=prediction.logits[:3], checks=prediction.checks[:3],
+                deciding=np.arange(3), examination=None)
+        for one in (left, right)
+    ]  # fmt: skip
+    both = replace(fake, predictions=predictions)
+    assert both.alike == [(1, 2, "alike")]
+    assert "two may be one: 1 and 2. Their faces are alike" in text_of(both.html(DAY))
+    parted = replace(both, parted=[(left, right)])
+    assert parted.alike == [(1, 2, "step")]
+    assert "Person 1 and person 2 were taken for one at first" in text_of(parted.html(DAY))
+    together = replace(both, predictions=[predictions[0], replace(predictions[1], person=left)])
+    assert together.alike == [] and "may be one" not in text_of(together.html(DAY))
+    assert fake.alike == []
+
+
+def test_of_many_who_may_be_one_some_are_named():
+    pairs = [(1, other, "alike") for other in range(2, 20)]
+    (sentence,) = wording.maybe_one(pairs)
+    assert "1 and 11, and 8 other pairs." in sentence and "1 and 12" not in sentence
+    assert wording.maybe_one([]) == []
+
+
+@pytest.mark.slow
+def test_ordinary_clips_have_no_step(clips, loaded):
+    """A few; `benchmarks/steps.py` asks of all."""
+    paths = [*(clips / FAKES).glob("*.mp4"), *(clips / REAL).parent.glob("*.mp4")]
+    for path in sorted(paths)[::4]:
+        assert explained(path, frames=32).table.shape[0] == 1, path.name
+
+
 # What it is given
 
 
@@ -339,6 +447,15 @@ def test_of_few_fakes_most_alarms_are_false():
         wording.share_of_true_alarms({**tests, "true_positives": 0, "false_positives": 0})
     )
     assert np.isnan(wording.share_of_true_alarms({**tests, "real": 0}))
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf])
+def test_nothing_is_said_of_what_is_no_number(nothing):
+    assert wording.stability(nothing) == "cannot be compared"
+    found = SimpleNamespace(gap=nothing, original=0.1, probability=0.9)
+    prediction = SimpleNamespace(examination=SimpleNamespace(restored=found), notes=[])
+    module._drop_small_gap(prediction)
+    assert prediction.case.restored is None and prediction.notes
 
 
 def test_agreement_is_counted_in_pairs():

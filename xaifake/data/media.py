@@ -211,9 +211,9 @@ def _open_folder(path):
         pictures += [(file, pages[0])] if len(pages) == 1 else []
         others += len(pages) != 1
     if not pictures:
-        why = f" ({named[0][:-1]})" if named else ""
+        because = f" ({named[0][:-1]})" if named else ""
         raise UserError(
-            f"{path} holds no picture{why}: give a folder of pictures, or one of the videos in it."
+            f"{path} holds no picture{because}: give a folder of pictures, or one of the videos in it."
         )
     if others:
         named.append(f"{others:,} files in the folder are no pictures.")

@@ -102,7 +102,18 @@ def evaluate_logits(
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    UserError
+        If an answer is NaN or infinite: what is no number has no score.
     """
+    answered = np.isfinite(logits)
+    if not answered.all():
+        raise UserError(
+            f"{(~answered).sum()} of {len(answered)} answers of the detector are NaN or infinite: "
+            "look after its weights, and at the range of the pictures."
+        )
     probability = expit(np.asarray(logits, dtype=np.float64))
     frames = table.reset_index(drop=True).assign(logit=logits, probability=probability)
     of_a_video = [name for name in table.columns if name not in {*_OF_A_FRAME, "video"}]

@@ -177,7 +177,7 @@ def check_aligned(faces):
     edge = np.ones(faces.images.shape[1:3], bool)
     edge[4:-4, 4:-4] = False
     apart = np.abs(faces.images.astype(int) - faces.originals)[:, edge].mean(axis=(1, 2))
-    if apart.max() > _NOISE:
+    if not apart.max() <= _NOISE:
         raise UserError(
             f"The original does not lie under the video pixel by pixel: at the edge of the face's "
             f"picture they differ by {apart.max():.0f} of 255 grey levels, where compression alone "

@@ -18,13 +18,12 @@ from xaifake.progress import progress_bar
 from xaifake.show.maps import COLOURS
 from xaifake.video import wording
 from xaifake.video.case_report import find_configs
-from xaifake.video.tracks import FaceTrack, assign
+from xaifake.video.tracks import OVERLAP, FaceTrack, Follower, assign, overlap
 
 BATCH = 32  # frames; fewer of larger ones than full HD, of which each has up to 100 MB
 _FULL_HD = 1920 * 1080
 SMOOTHED = 2.0  # pixels of the map: single pixels flicker from frame to frame
 STRENGTH = 0.65  # of the colour where the map is darkest
-CHANGED = 12  # grey levels by which a face may differ from that of the frame before
 BAND = 34  # pixels below the picture
 CRF = 20
 _CHEAP = "gradient (absolute)"
@@ -112,7 +111,7 @@ class _Artist:
         self.doubtful = {id(v.person) for v in report.predictions if v.flags}
         self.scores = {}  # by person: sum and number of the probabilities so far
         self.limits = {}  # by person: what the darkest colour stands for
-        self.before = []  # faces of the last frame, what they look like, and whose they are
+        self.follower = Follower()
         self.colours = matplotlib.colormaps[COLOURS]
         self.note = wording.overlay_note(config.name)
         if report.truth.get("label") == 1:
@@ -120,7 +119,7 @@ class _Artist:
 
     def draw(self, batch):
         """Yield each frame with its drawn picture."""
-        seen = [self._who(frame.image, faces) for frame, faces in batch]
+        seen = [self._who(frame, faces) for frame, faces in batch]
         squares = [
             [face_square(face, self.report.detector.scale) for face, _ in pairs] for pairs in seen
         ]
@@ -139,27 +138,43 @@ class _Artist:
                 self._paint(picture, square, person, next(maps), float(expit(next(logits))))
             yield frame, self._banded(picture)
 
-    def _who(self, image, faces):
-        """Say whose each face is: of whom it lies upon and looks like, or by its description."""
-        looks = [_look(image, face) for face in faces]
-        owners = [self._same_place(*pair) for pair in zip(faces, looks, strict=True)]
-        if None in owners or len({id(owner) for owner in owners}) < len(owners):
-            descriptions = [self.finder.describe(image, face) for face in faces]
-            owners = assign(self.people, descriptions)
-            for k, owner in enumerate(owners):
-                if owner is None:
-                    owners[k] = FaceTrack(description=descriptions[k])
-                    self.people.append(owners[k])
-        self.before = list(zip(faces, looks, owners, strict=True))
+    def _who(self, frame, faces):
+        """Say whose each face is: the page's word, or of whom it is followed, or looks like."""
+        self.follower.look(frame)
+        owners = [self._on_the_page(frame, face) for face in faces]
+        for k, followed in enumerate(self.follower.owners(faces)):
+            if owners[k] is None and not _among(followed, owners):
+                owners[k] = followed
+        self._describe(frame, faces, owners)
+        self.follower.go_on(frame, faces, owners)
         return list(zip(faces, owners, strict=True))
 
-    def _same_place(self, face, look):
-        there = [
+    def _on_the_page(self, frame, face):
+        """Return whose face the page found here in this frame; None if it did not look at it."""
+        here = [
             person
-            for other, before, person in self.before
-            if _overlap(face.box, other.box) > 0.5 and np.abs(look - before).mean() < CHANGED
+            for person in self.people
+            for detection in person.detections
+            if detection.number == frame.number and overlap(detection.face.box, face.box) >= OVERLAP
         ]
-        return there[0] if len(there) == 1 else None
+        return here[0] if len(here) == 1 else None
+
+    def _describe(self, frame, faces, owners):
+        """Fill in who is not known yet, by what they look like; somebody new if like nobody."""
+
+        def long_ago(person):
+            return min((abs(s.number - frame.number) for s in person.detections), default=np.inf)
+
+        unknown = [k for k, owner in enumerate(owners) if owner is None]
+        descriptions = [self.finder.describe(frame.image, faces[k]) for k in unknown]
+        # Of two who look the same, as parts of a person do, the one seen nearest in time.
+        others = [person for person in self.people if not _among(person, owners)]
+        found = assign(sorted(others, key=long_ago), descriptions) if unknown else []
+        for k, description, owner in zip(unknown, descriptions, found, strict=True):
+            if owner is None:
+                owner = FaceTrack(description=description)
+                self.people.append(owner)
+            owners[k] = owner
 
     def _paint(self, picture, square, person, heatmap, probability):
         left, top, side = square
@@ -208,15 +223,5 @@ def _write(picture, text, place, fit=None):
     cv2.putText(picture, text, place, font, size, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _look(image, face):
-    """Return a face in few grey pixels, to see whether somebody else has taken its place."""
-    grey = cv2.cvtColor(cut_square(image, face_square(face, 1.0), 16)[0], cv2.COLOR_RGB2GRAY)
-    return grey.astype(float)
-
-
-def _overlap(one, other):
-    """Return the intersection over union of two boxes."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    shared = np.prod(np.clip(high - low, 0, None))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return shared / (sum(areas) - shared)
+def _among(person, people):
+    return any(person is other for other in people)

@@ -74,7 +74,7 @@ def marked_jpeg(portrait, manipulated):
 
 
 def score_chart(prediction, footage):
-    """Return the score over time as places in a drawing; None for a single frame.
+    """Return the score over time as places in a drawing; None for one frame, or without answers.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def score_chart(prediction, footage):
         text) and the sizes of `CHART`.
     """
     detections = prediction.person.detections
-    if len(detections) < 2:
+    if len(detections) < 2 or not np.isfinite(prediction.logits).all():
         return None
     along = np.array([_moment(footage, s.number) for s in detections])
     length = max(_moment(footage, len(footage) - 1), 1e-9)

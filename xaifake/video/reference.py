@@ -3,10 +3,11 @@
 (Chapter 12_explain_a_video.) A detector answers every picture with a number, also pictures of a
 kind that it has never seen. So a verdict on a reader's own video stands beside two things measured
 on faces whose truth is known: how often such a score was right, and how far the face at hand is
-from those faces.
+from those faces. The distance is a guard: before it is believed, it is tried on pictures of no
+face, and what it cannot compare does not pass.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from xaifake.data import load_faces
 from xaifake.detector.detector import takes_detector
 from xaifake.detector.evaluation import evaluate
 from xaifake.detector.forward import in_batches
+from xaifake.detector.graph import node_behind
 from xaifake.detector.inputs import as_floats
 from xaifake.detector.xception import detector_card
 from xaifake.errors import UserError
@@ -30,10 +32,14 @@ FOLDS = 4  # or as many as there are people
 LEAST_FACES = 20
 PASSED = 0.95  # share of known faces that are to pass as known
 FLAGS = {
+    "unanswered": "the answer of the detector is not a number",
     "too_small": "the face is too small",
     "blurred": "the face is blurred",
     "out_of_distribution": "the picture is unlike those that the detector was tested on",
+    "unchecked": "nothing tells whether the detector knows such pictures",
 }
+TRIED = 16  # known faces that are shuffled, and as many pictures of noise
+_TILES = 8  # of a shuffled face, in a row
 
 
 @dataclass
@@ -61,6 +67,9 @@ class Reference:
     most_ood_score : float
         `distance` that 95 in 100 known faces keep below, when the people measured are others than
         those that the mean and the directions are from.
+    passing : numpy.ndarray of str
+        Names of the `strange_pictures` of which more than half pass as known: if there are any, the
+        distance is no guard for this detector.
     """
 
     labels: np.ndarray
@@ -73,6 +82,23 @@ class Reference:
     variances: np.ndarray
     rest: float
     most_ood_score: float
+    passing: np.ndarray
+
+    @property
+    def guards(self):
+        """Whether the distance tells what the detector knows from what it does not."""
+        return bool(np.isfinite(self.most_ood_score)) and not len(self.passing)
+
+    def knows(self, distances):
+        """Return which distances pass as those of known faces: bool (N,)."""
+        # Whatever is not finite has nothing to be compared with.
+        limit = self.most_ood_score if np.isfinite(self.most_ood_score) else np.nan
+        return np.isfinite(distances) & (distances <= limit)
+
+    def sharp(self, values):
+        """Return which values of `sharpness` pass as those of known faces: bool (N,)."""
+        limit = self.least_sharpness if np.isfinite(self.least_sharpness) else np.nan
+        return np.isfinite(values) & (values >= limit)
 
     def distance(self, features):
         """Return how far features (N, C) are from the known ones: float (N,).
@@ -94,8 +120,11 @@ class Reference:
         -------
         dict
             low, high (the fifth of the scale that the probability lies in), n (test clips with a
-            score in it) and fakes (how many of them were fake).
+            score in it) and fakes (how many of them were fake). Of a probability that is not a
+            number nothing is known.
         """
+        if not np.isfinite(probability):
+            return {"low": np.nan, "high": np.nan, "n": 0, "fakes": 0}
         place = min(int(probability * 5), 4)
         inside = np.minimum((self.probabilities * 5).astype(int), 4) == place
         fakes = int(self.labels[inside].sum())
@@ -141,7 +170,8 @@ def learn_reference(detector, faces, progress=False):
     Raises
     ------
     UserError
-        If there are fewer than two people or twenty faces, too few to learn from.
+        If there are fewer than two people or twenty faces, too few to learn from, or the detector
+        answers one with NaN or infinity.
     """
     people = faces.table.target.to_numpy()
     if len(faces) < LEAST_FACES or len(set(people)) < 2:
@@ -151,7 +181,7 @@ def learn_reference(detector, faces, progress=False):
         )
     videos = evaluate(detector, faces, resamples=1, progress=progress).videos
     known = features(detector, faces.images)
-    return Reference(
+    reference = Reference(
         videos.label.to_numpy(),
         videos.probability.to_numpy(),
         len(set(people)),
@@ -159,7 +189,47 @@ def learn_reference(detector, faces, progress=False):
         float(sharpness(faces.images).min()),
         *_plane(known),
         float(np.quantile(_of_others(known, people), PASSED)),
+        np.array([], str),
     )
+    distances = {
+        kind: reference.distance(features(detector, images))
+        for kind, images in strange_pictures(faces.images).items()
+    }
+    passing = [kind for kind, apart in distances.items() if reference.knows(apart).mean() > 0.5]
+    return replace(reference, passing=np.array(passing, str))
+
+
+def strange_pictures(images):
+    """Make pictures of no face, which a guard has to refuse.
+
+    Parameters
+    ----------
+    images : numpy.ndarray of uint8, (N, H, W, 3)
+        Known faces.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of uint8, (M, H, W, 3)
+        "noise", each value drawn evenly; "a grey square"; and "a shuffled face", known faces cut
+        into 8 x 8 tiles and put together in another order.
+    """
+    rng = np.random.default_rng(0)
+    some = images[:: -(-len(images) // TRIED)]
+    return {
+        "noise": rng.integers(0, 256, some.shape, np.uint8),
+        "a grey square": np.full_like(some[:1], 128),
+        "a shuffled face": np.stack([_shuffled(image, rng) for image in some]),
+    }
+
+
+def _shuffled(image, rng):
+    """Return a picture with its tiles in another order; what is left at two edges stays."""
+    high, wide = (side // _TILES for side in image.shape[:2])
+    image = image.copy()
+    tiles = image[: high * _TILES, : wide * _TILES]
+    tiles = tiles.reshape(_TILES, high, _TILES, wide, 3).swapaxes(1, 2)
+    tiles[:] = rng.permutation(tiles.reshape(-1, high, wide, 3)).reshape(tiles.shape)
+    return image
 
 
 def load_reference(scale):
@@ -202,28 +272,38 @@ def features(detector, images, batch_size=32):
     Parameters
     ----------
     detector : Detector
-        Of convolutions.
     images : numpy.ndarray of uint8, (N, H, W, 3)
     batch_size : int
 
     Returns
     -------
     numpy.ndarray of float64, (N, C)
+        Of a detector without such maps, as of one that hides its layers, those of its input.
     """
-    model, side = detector.model, detector.side / 8
-    maps = [
-        layer
-        for layer in model.layers
-        if len(layer.output.shape) == 4 and (layer.output.shape[1] or 0) >= side
-    ]
-    if not maps:
-        raise UserError("This detector has no maps of an eighth of the picture's side or more.")
-    probe = keras.Model(model.input, keras.layers.GlobalAveragePooling2D()(maps[-1].output))
+    maps = _maps_of_an_eighth(detector, images.shape[1])
+    probe = keras.Model(detector.model.inputs[0], keras.layers.GlobalAveragePooling2D()(maps))
     parts = [
         np.asarray(probe(as_floats(batch, detector.input_shape, detector.value_range)))
         for batch in in_batches(images, batch_size)
     ]
     return np.concatenate(parts).astype(np.float64)
+
+
+def _maps_of_an_eighth(detector, side):
+    """Return the last tensor of the detector's graph with maps of at least an eighth of a side."""
+    model, found, waiting = detector.model, {}, [detector.model.outputs[0]]
+    while waiting:
+        node = node_behind(waiting.pop())
+        if node.name not in found:
+            found[node.name] = node.output
+            waiting += node.sources
+    tensors = [found[layer.name] for layer in model.operations if layer.name in found]
+    tensors = [tensor for tensor in tensors if len(tensor.shape) == 4]
+    shapes = [tensor.shape for tensor in tensors]
+    if any(shape[1] is None for shape in shapes):  # only a picture tells
+        picture = np.zeros((1, side, side, 3), np.float32)
+        shapes = [maps.shape for maps in keras.Model(model.inputs[0], tensors)(picture)]
+    return [t for t, shape in zip(tensors, shapes, strict=True) if shape[1] >= side / 8][-1]
 
 
 def sharpness(images):
@@ -267,36 +347,42 @@ def check_faces(detector, images, sides, reference):
     -------
     pandas.DataFrame
         One row per face: side, sharpness, ood_score, and by `FLAGS` whether it is too_small (below
-        `SMALLEST`), blurred or out_of_distribution, unlike the known faces.
+        `SMALLEST`), blurred or out_of_distribution, unlike the known faces; or "unchecked", since
+        the distance is no guard for this detector (`Reference.guards`).
     """
     table = pd.DataFrame({"side": sides, "sharpness": sharpness(images)})
     table["ood_score"] = reference.distance(features(detector, images))
-    table["too_small"] = table.side < SMALLEST
-    table["blurred"] = ~(table.sharpness >= reference.least_sharpness)
-    # Nothing that cannot be compared passes.
-    table["out_of_distribution"] = ~(table.ood_score <= reference.most_ood_score)
+    # Nothing that cannot be compared passes: all of these ask for what is to hold.
+    table["too_small"] = ~(table.side >= SMALLEST)
+    table["blurred"] = ~reference.sharp(table.sharpness)
+    table["out_of_distribution"] = reference.guards & ~reference.knows(table.ood_score)
+    table["unchecked"] = not reference.guards
     return table
 
 
 def raised_flags(checks):
     """Return the names of the `FLAGS` that hold for more than half of a person's faces."""
-    return [name for name in FLAGS if checks[name].mean() > 0.5]
+    return [name for name in FLAGS if name in checks and not checks[name].mean() <= 0.5]
 
 
 def _plane(known):
     mean = known.mean(axis=0)
+    if not np.isfinite(mean).all():
+        return mean, np.zeros((1, len(mean))), np.full(1, np.nan), np.nan
     _, sizes, directions = np.linalg.svd(known - mean, full_matrices=False)
     variances = sizes**2 / len(known)
     # Of few faces or channels all directions would leave no rest.
-    kept = min(DIRECTIONS, len(known) // 2, known.shape[1] // 2)
+    kept = max(1, min(DIRECTIONS, len(known) // 2, known.shape[1] // 2))
     return mean, directions[:kept], variances[:kept], float(variances[kept:].sum())
 
 
 def _distance(features, mean, directions, variances, rest):
-    apart = features - mean
-    along = apart @ directions.T
-    beyond = (apart**2).sum(axis=1) - (along**2).sum(axis=1)
-    return (along**2 / variances).mean(axis=1) + beyond / rest
+    # Features that do not vary, or are not finite, have no distance.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = features - mean
+        along = apart @ directions.T
+        beyond = (apart**2).sum(axis=1) - (along**2).sum(axis=1)
+        return (along**2 / variances).mean(axis=1) + beyond / rest
 
 
 def _of_others(known, people):

@@ -47,7 +47,14 @@ from xaifake.video.case_report import (
 )
 from xaifake.video.pictures import heatmap_png, marked_jpeg, score_chart
 from xaifake.video.reference import Reference, check_faces, raised_flags, reference_for
-from xaifake.video.tracks import FaceTrack, track_faces
+from xaifake.video.steps import contradicting
+from xaifake.video.tracks import (
+    FaceTrack,
+    by_frames,
+    may_be_one,
+    track_faces,
+    watched_frames,
+)
 
 _KEPT = "explain_video"  # sub-folder of `cache_dir`
 TEMPLATES = Path(__file__).parents[1] / "assets" / "report"
@@ -58,6 +65,7 @@ MOST_MAPS = 54  # people times methods: what is beyond would make the page too l
 PORTRAYED = 40  # people
 LEAST_GAP = 0.5  # logits between a fake and its original; below that there is nothing to put back
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
+_READ_SECONDS = 0.01  # for a frame of 1920 x 1080 that is not searched
 _START_SECONDS = 20  # in which methods prepare the network
 
 
@@ -71,11 +79,13 @@ class Prediction:
     logits : numpy.ndarray of float, (N,)
         Of the person's detections.
     checks : pandas.DataFrame
-        Of `xaifake.video.reference.check_faces`, one row per detection.
+        Of `xaifake.video.reference.check_faces`, one row per detection; `unanswered` says whether
+        an answer of the detector about this person is not a number.
     deciding : numpy.ndarray of int
         Indices of the detections that decided, the heaviest first.
     examination : xaifake.video.case_report.CaseReport or None
-        None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`).
+        None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`), and where
+        an answer of the detector is not a number.
     notes : list of str
         Why something was left out, in sentences.
     """
@@ -129,6 +139,8 @@ class Report:
         scale, methods, weights and faces (None for the shipped ones) and fingerprint (of the
         weights).
     detector : Detector
+    parted : list of tuple
+        Two people each, who were taken for one, and whose scores contradict each other.
     """
 
     footage: Media
@@ -139,6 +151,19 @@ class Report:
     truth: dict
     settings: dict
     detector: Detector = field(repr=False)
+    parted: list = field(default_factory=list, repr=False)
+
+    @property
+    def alike(self):
+        """Who may be one person, by number, and why: (one, other, "step" or "alike")."""
+        people = [prediction.person for prediction in self.predictions]
+        steps = {frozenset(map(id, pair)) for pair in self.parted}
+        return [
+            (i + 1, j + 1, "step" if {id(people[i]), id(people[j])} in steps else "alike")
+            for i in range(len(people))
+            for j in range(i + 1, len(people))
+            if may_be_one(people[i], people[j])
+        ]
 
     @property
     def table(self):
@@ -238,6 +263,7 @@ def explain_video(
     say = print if progress else _say_nothing
     detector = Detector.pretrained() if detector is None else as_detector(detector)
     numbers = footage.spread(frames)
+    watched = watched_frames(footage, numbers)
     settings = {
         "scale": detector.known_scale,
         "methods": [config.name for config in configs],
@@ -250,21 +276,23 @@ def explain_video(
     cache = None if cache_dir is None else ResultCache(Path(cache_dir) / _KEPT, run)
     with nullcontext() if cache is None else cache.scratch() as kept:
         pass_seconds = _time_a_pass(detector)
-        seconds = _one_person(configs, pass_seconds, numbers)
+        seconds = _one_person(configs, pass_seconds, numbers, len(watched) - len(numbers))
         say(wording.estimate(len(numbers), len(configs), seconds))
         reference = reference_for(detector, faces_dir, progress)
         read = []
         looking = progress_bar(
-            footage.read(numbers), show=progress, total=len(numbers), unit="frame", desc="faces"
+            footage.read(watched), show=progress, total=len(watched), unit="frame", desc="faces"
         )
-        people = track_faces(_noted(looking, read), detector.scale, detector.side)
-        predictions = [judge_person(detector, person, reference) for person in people]
+        looking = _noted(looking, read)
+        people = track_faces(looking, detector.scale, detector.side, searched=numbers)
+        predictions, parted = judge_people(detector, people, reference)
         truth = embedded_truth(footage.path)
         if original is not None:
             truth = {"label": None, **truth, "original": Path(original)}
         report = Report(
-            footage, file_digest, len(read), predictions, reference, truth, settings, detector
-        )
+            footage, file_digest, _searched(read, numbers), predictions, reference, truth, settings,
+            detector, parted,
+        )  # fmt: skip
         _examine(report, configs, kept, pass_seconds, progress)
     return report
 
@@ -287,24 +315,47 @@ def check_page(out, path):
     return out
 
 
-def judge_person(detector, person, reference):
-    """Return a person's `Prediction`, not yet explained.
+def judge_people(
+    detector: Detector, people: list[FaceTrack], reference: Reference
+) -> tuple[list[Prediction], list[tuple[FaceTrack, FaceTrack]]]:
+    """Judge people, and part those whose scores change in a step.
 
     Parameters
     ----------
     detector : Detector
-    person : xaifake.video.tracks.FaceTrack
+    people : list of xaifake.video.tracks.FaceTrack
     reference : xaifake.video.reference.Reference
+
+    Returns
+    -------
+    predictions : list of Prediction
+        Not yet explained; the person seen most often first.
+    parted : list of tuple
+        As in `Report`.
     """
-    logits = detector.logits(person.images)
+    answers, parted = {}, []
+    for person in people:
+        logits = detector.logits(person.images)
+        high = contradicting(expit(logits.astype(np.float64)))
+        parts = [np.ones(len(logits), bool)] if high is None else [high, ~high]
+        owners = [person] if high is None else [person.part(part) for part in parts]
+        answers |= {id(one): (one, logits[part]) for one, part in zip(owners, parts, strict=True)}
+        parted += [] if high is None else [tuple(owners)]
+    ordered = by_frames([person for person, _ in answers.values()])
+    return [_judge(detector, *answers[id(person)], reference) for person in ordered], parted
+
+
+def _judge(detector, person, logits, reference):
     sides = [detection.square[2] for detection in person.detections]
     checks = check_faces(detector, person.images, sides, reference)
+    checks["unanswered"] = not np.isfinite(logits).all()
     return Prediction(person, logits, checks, deciding_frames(logits, PICTURES))
 
 
 def _examine(report, configs, kept, pass_seconds, progress):
     """Explain the people seen most often."""
     predictions = report.predictions[: min(EXPLAINED, max(1, MOST_MAPS // len(configs)))]
+    predictions = [prediction for prediction in predictions if "unanswered" not in prediction.flags]
     passes = count_passes(configs)
     maps = sum(count_maps(len(prediction.deciding)) for prediction in predictions)
     total = maps * sum(passes.values())
@@ -356,7 +407,7 @@ def _deciding_faces(report, prediction):
 
 def _drop_small_gap(prediction):
     found = prediction.case.restored
-    if found is not None and found.gap < LEAST_GAP:
+    if found is not None and not LEAST_GAP <= found.gap < np.inf:
         prediction.case.restored = None
         prediction.notes.append(
             f"The original's score is {found.original:.2f}, the video's {found.probability:.2f}: "
@@ -371,6 +422,12 @@ def _noted(frames, numbers):
         yield frame
 
 
+def _searched(read, numbers):
+    """Return how many frames were searched: those asked for, or the next that could be read."""
+    places = np.searchsorted(read, numbers)
+    return len(np.unique(places[places < len(read)]))
+
+
 def _say_nothing(line):
     pass
 
@@ -383,9 +440,9 @@ def _time_a_pass(detector):
     return (time.perf_counter() - start) / PICTURES
 
 
-def _one_person(configs, pass_seconds, numbers):
+def _one_person(configs, pass_seconds, numbers, watched):
     maps = sum(count_passes(configs).values()) * count_maps(min(PICTURES, len(numbers)))
-    search = _SEARCH_SECONDS * len(numbers) / cpu_count()
+    search = _SEARCH_SECONDS * len(numbers) / cpu_count() + _READ_SECONDS * watched
     return _START_SECONDS + search + maps * pass_seconds
 
 

@@ -8,6 +8,7 @@ from xaifake.video.reference import FLAGS
 
 UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames
+MOST_PAIRS = 10  # of people who may be one, that are named
 SAME, PARTLY = 0.5, 0.25  # rank correlation beyond the centre
 STABLE, HALF = 0.8, 0.5  # of what interpolation alone allows
 MORE = 1.5  # times what an even spread would give
@@ -147,6 +148,38 @@ def headline(prediction, number):
     }[prediction.word]
 
 
+def maybe_one(alike):
+    """Say which people of the page may be one, and why they were not taken for one.
+
+    Parameters
+    ----------
+    alike : list of tuple
+        Of `xaifake.video.report.Report.alike`.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    told = [
+        f"Person {one} and person {other} were taken for one at first. But the scores of some "
+        "frames contradict those of the others so clearly that both have a verdict of their own. "
+        "They may be two people, or one, of whom only a part was manipulated, or who looks "
+        "different to the detector at times."
+        for one, other, why in alike
+        if why == "step"
+    ]
+    pairs = [f"{one} and {other}" for one, other, why in alike if why == "alike"]
+    if pairs:
+        more = f", and {len(pairs) - MOST_PAIRS} other pairs" if len(pairs) > MOST_PAIRS else ""
+        told.append(
+            f"Of these people two may be one: {', '.join(pairs[:MOST_PAIRS])}{more}. Their faces "
+            "are alike, but not enough to be sure, and they are never seen in the same frame. So "
+            "each has a verdict of their own."
+        )
+    return told
+
+
 def because(flags, between):
     """Return the reasons for which a score does not count, in words."""
     return between.join(FLAGS[name] for name in flags)
@@ -177,7 +210,7 @@ def share_of_true_alarms(tests, base_rate=0.01):
 
 def stability(share):
     """Say what a share of the possible correlation means."""
-    if share != share:
+    if not abs(share) < float("inf"):
         return "cannot be compared"
     return "stays" if share >= STABLE else "stays in part" if share >= HALF else "does not stay"
 
