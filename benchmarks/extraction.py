@@ -53,7 +53,7 @@ def make_clips(folder, count, frames):
         hd_clips.write_hd_clip(path, (frame for frame, _ in pictures))
         rows.append({"video": path.stem, "path": str(path), "target": f"{number:03d}"})
     plain = {"label": 0, "source": None, "scene": "s", "split": "train"}
-    return pd.DataFrame(rows).assign(**plain, mask_path=None, parent=None)
+    return pd.DataFrame(rows).assign(**plain, mask_path=None, original=None)
 
 
 def extract(catalogue, frames, full, processes):

@@ -11,7 +11,7 @@ import pytest
 
 import xaifake
 from chapters import ROOT
-from xaifake.explainers.request import ask
+from xaifake.explainers.request import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def question():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
     outputs = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(x))
-    return ask(keras.Model(inputs, outputs), np.zeros((2, 8, 8, 3), np.uint8))
+    return prepare(keras.Model(inputs, outputs), np.zeros((2, 8, 8, 3), np.uint8))
 
 
 def test_it_times_rules_that_both_engines_have(benchmark):

@@ -1,16 +1,21 @@
 """The command line, from clips to scores, as a user types it."""
 
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from xaifake import explain
 from xaifake.cli import app
+from xaifake.data import extract_faces, read_catalogue
 from xaifake.data.dataset import load_faces, read_manifest
 
 runner = CliRunner()
@@ -108,6 +113,43 @@ def test_catalogue_tells_what_is_there_and_what_is_not(clips):
     assert "3068" in output and "363" in output
     assert "fakes with a mask: 24; with their original: 24" in output
     assert "not understood" in output and "holiday.mp4" in output
+
+
+def test_catalogue_aligns_fakes_to_their_originals(clips, tmp_path):
+    some = ["003__look_around", "003_134__look_around"]
+    for path in clips.rglob("*.mp4"):
+        if "masks" not in path.parts and path.name.startswith(tuple(some)):
+            (tmp_path / path.relative_to(clips)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / path.relative_to(clips))
+    found = as_json("catalogue", tmp_path, "--align", "--workers", 1)
+    assert found["with_mask"] == 0 and found["pairs"]
+    assert {pair["status"] for pair in found["pairs"]} == {"pair"}
+    output = run("catalogue", tmp_path, "--align", "--workers", 1)
+    assert f"aligned to their original: {len(found['pairs'])} of {len(found['pairs'])}" in output
+
+
+def test_labelled_videos_are_scored_per_video(clips, tmp_path, shipped_detector):
+    names = [*sorted(clips.glob("original_sequences/**/*look_around.mp4"))]
+    names += sorted(clips.glob("manipulated_sequences/DeepFakeDetection/c23/videos/*.mp4"))[::6]
+    rows = [f"{path},{'fake' if '_sequences/D' in str(path) else 'real'}" for path in names]
+    rows += ["nowhere.mp4,fake", f"{tmp_path / 'text.mp4'},real"]
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "mine.csv").write_text("file,label\n" + "\n".join(rows))
+    found = as_json("evaluate", "--videos", tmp_path / "mine.csv", "--frames", 2)
+    scores = {(row["level"], row["score"]): row for row in found["scores"]}
+    catalogue = read_catalogue(tmp_path / "mine.csv").assign(split="test")
+    few = {"real": 2, "fake": 2}
+    extract_faces(catalogue, tmp_path / "faces", (2.0,), few, workers=1, progress=False)
+    cut = load_faces(tmp_path / "faces", scale=2.0)
+    logits = shipped_detector(2.0).logits(cut.images).astype(float)
+    mean = cut.table.assign(p=expit(logits)).groupby("video")[["label", "p"]].mean()
+    auc = scores["video", "auc"]
+    assert auc["value"] == pytest.approx(roc_auc_score(mean.label, mean.p), abs=1e-6)
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    told = {Path(row["video"]).name: row["reason"] for row in found["not_scored"]}
+    assert told["nowhere.mp4"] == "missing" and "not a video" in told["text"] and len(told) == 2
+    for arguments in ([], ["faces", "--videos", "x.csv"]):
+        assert "one of the two" in run("evaluate", *arguments, code=2)
 
 
 def test_extract_balances_the_classes_and_cuts_both_scales(faces):

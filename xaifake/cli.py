@@ -2,9 +2,10 @@
 
 import json
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import pandas as pd
@@ -44,7 +45,14 @@ app = typer.Typer(
     help="From videos of faces to a deepfake detector whose explanations are measured.",
 )
 
-Folder = Annotated[Path, typer.Argument(help="Folder to read.", show_default=False)]
+Folder = Annotated[
+    Path,
+    typer.Argument(help="Folder of a data set, or a table of videos (.csv).", show_default=False),
+]
+Compression = Annotated[
+    str | None,
+    typer.Option(help="Of FaceForensics++: c23, c40 or raw; by default the first that is there."),
+]
 Faces = Annotated[
     str, typer.Argument(help="Faces of 'extract': a folder or an fsspec URL.", show_default=False)
 ]
@@ -174,30 +182,52 @@ def clips(
 
 
 @app.command()
-def catalogue(folder: Folder, as_json: AsJson = False):
-    """List what a folder in DeepFakeDetection's layout holds, and what is missing from it."""
+def catalogue(
+    folder: Folder,
+    compression: Compression = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Also align each fake to its original.")
+    ] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+):
+    """List what a data set's folder holds, and what is passed over, with the reason."""
     from xaifake.data import compare_with_dfd, read_catalogue, skipped_files
+    from xaifake.data.extraction import align_catalogue
 
     with _told(as_json) as found:
-        table = read_catalogue(folder)
+        table = read_catalogue(folder, compression)
+        counts = pd.crosstab(table.collection, table.label.map({0: "real", 1: "fake"}))
+        print(counts.to_string())
+        found["collections"] = counts.to_dict("index")
         compared = compare_with_dfd(table)
-        print(compared.to_string())
+        if compared.found.any():
+            print("DeepFakeDetection")
+            print(compared.to_string())
         people = pd.concat([table.target, table.source.dropna()]).nunique()
         masks, originals = int(table.mask_path.notna().sum()), int(table.original.notna().sum())
         print(f"{people} people, {table.scene.nunique()} scenes")
         print(f"fakes with a mask: {masks:,}; with their original: {originals:,}")
-        skipped = skipped_files(folder)
+        skipped = skipped_files(folder, compression)
         for path, reason in skipped.items():
             print(f"not understood: {path} ({reason})")
         found |= {"videos": compared.to_dict("index"), "people": people}
         found |= {"scenes": table.scene.nunique(), "with_mask": masks, "with_original": originals}
         found["skipped"] = [{"path": p, "reason": why} for p, why in skipped.items()]
+        if align:
+            pairs = align_catalogue(table, workers)
+            found["pairs"] = _records(pairs)
+            good = pairs.status == "pair"
+            print(f"fakes aligned to their original: {good.sum():,} of {originals:,}")
+            for row in pairs[~good].itertuples():
+                print(f"no pair: {row.video} ({row.status})")
 
 
 @app.command()
 def extract(
     folder: Folder,
     out: Annotated[str, typer.Option(help="Folder to write to, or an fsspec URL (s3://...).")],
+    compression: Compression = None,
     scale: Annotated[
         list[float], typer.Option(help="Side of the square over the box; several allowed.")
     ] = SCALES,  # type: ignore[assignment]
@@ -210,7 +240,8 @@ def extract(
         int | None, typer.Option(help="Frames of a real one; by default what balances the classes.")
     ] = None,
     originals: Annotated[
-        bool, typer.Option(help="Also cut each fake's original (embedded clips only).")
+        bool,
+        typer.Option(help="Also cut the frames of its original that each fake was made from."),
     ] = False,
     size: Annotated[
         int, typer.Option(help="Pixels of the squares' side, as a detector takes them.")
@@ -234,7 +265,7 @@ def extract(
     from xaifake.data.dataset import read_statuses
 
     with _told(as_json) as found, _goes_on():
-        videos = read_catalogue(folder)
+        videos = read_catalogue(folder, compression)
         table = _split(videos, split, seed)
         print(sampling_rates(table, frames_per_fake).to_string(index=False))
         frames = frames_per_video(table, frames_per_fake)
@@ -309,7 +340,19 @@ def train(
 
 @app.command()
 def evaluate(
-    faces: Faces,
+    faces: Annotated[
+        str | None,
+        typer.Argument(help="Faces of 'extract': a folder or an fsspec URL.", show_default=False),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Videos instead of faces: a data set's folder, or a table with the columns file, "
+            "label and, if known, group and mask (.csv)."
+        ),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Frames of each of those videos.")] = 16,
+    compression: Compression = None,
     scale: Scale = SCALE,
     split: Annotated[str, typer.Option(help="Which split of the faces.")] = "test",
     fold: Fold = None,
@@ -321,18 +364,41 @@ def evaluate(
     seed: Seed = 0,
     as_json: AsJson = False,
 ):
-    """Score a detector per frame and per video, with intervals over people."""
+    """Score a detector per frame and per video, with intervals over people (or other groups)."""
     from xaifake.data import load_faces
     from xaifake.detector import evaluate as score
     from xaifake.runs import write_text
 
-    with _told(as_json) as found:
+    with _told(as_json) as found, ExitStack() as cleanup:
+        if (faces is None) == (videos is None):
+            raise UserError("Give faces of 'extract', or --videos: one of the two.")
+        if videos is not None:
+            faces = cleanup.enter_context(TemporaryDirectory(prefix="xaifake-"))
+            found["not_scored"] = _cut_to_score(videos, compression, faces, scale, frames, split)
         detector = _detector(scale, weights, model, value_range, fake, faces, split)
         scores = score(detector, load_faces(faces, split, scale, fold), seed, progress=True).scores
         print(scores.to_string(index=False, float_format="{:.3f}".format))
         found["scores"] = _records(scores)
         if out is not None:
             write_text(out, json.dumps(found["scores"], indent=2) + "\n")
+
+
+def _cut_to_score(videos, compression, out, scale, frames, split):
+    """Cut the faces of all videos, for one look at them; return what gave none, with the reason."""
+    from xaifake.data import extract_faces, read_catalogue, skipped_files
+    from xaifake.data.dataset import read_statuses
+
+    table = read_catalogue(videos, compression).assign(split=split)
+    manifest = extract_faces(table, out, (scale,), {"real": frames, "fake": frames})
+    told = read_statuses(out).set_index("video").status
+    seen = set(manifest.video[manifest.accepted])
+    for video in told.index[(told == "ok") & ~told.index.isin(seen)]:
+        reasons = sorted(set(manifest.reason[manifest.video == video]))
+        told[video] = f"no face that can be judged: {', '.join(reasons)}"
+    left = {**skipped_files(videos, compression), **told[~told.index.isin(seen)].to_dict()}
+    for name, reason in left.items():
+        print(f"not scored: {name} ({reason})")
+    return [{"video": name, "reason": reason} for name, reason in left.items()]
 
 
 @app.command()
@@ -388,7 +454,9 @@ def explain(
     faces: OwnFaces = None,
     original: Annotated[
         Path | None,
-        typer.Option(help="The real video that this one was made from, frame by frame."),
+        typer.Option(
+            help="The real video that this one was made from; frames may have been left out."
+        ),
     ] = None,
     overlay: Annotated[
         Path | None,

@@ -298,13 +298,15 @@ def test_masks_and_twins_that_cannot_be_read_are_told(tmp_path):
     assert statuses(tmp_path / "out") == {
         "short": "mask: truncated or damaged: 3 of 3 frames can be decoded",
         "small": "mask: 200 x 200 px, the video 300 x 300 px",
-        "none": "mask: missing",
+        "none": "ok",  # a fake without a mask, which is no fault
         "gone": "mask: missing",
         "lonely": "original: missing",
         "fine": "ok",
         "real": "ok",
     }
-    assert set(manifest.video) == {"fine", "real"}
+    assert set(manifest.video) == {"none", "fine", "real"}
+    known = manifest[manifest.mask_source.notna()].groupby("video").mask_source.agg(set).to_dict()
+    assert known == {"none": {"difference"}, "fine": {"file"}}
 
 
 # The same bytes, however it came to be

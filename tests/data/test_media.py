@@ -15,7 +15,7 @@ from hypothesis import given
 from PIL import Image
 
 import odd_clips
-from xaifake.data import decoding, footage as module
+from xaifake.data import decoding, media as module
 from xaifake.data.media import Media, open_media, readable
 from xaifake.errors import UserError
 

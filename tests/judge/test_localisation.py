@@ -71,6 +71,16 @@ def some(fakes):
     return fakes[(number % 5 == 0).to_numpy()]
 
 
+def test_fakes_without_a_mask_are_told_in_a_sentence(some):
+    sources = np.where(np.arange(len(some)) < 2, None, "file")
+    lacking = replace(some, table=some.table.assign(mask_source=sources))
+    maps = np.ones(some.images.shape[:3])
+    for measure in (lambda faces: localise(maps[: len(faces)], faces), describe_swaps):
+        with pytest.raises(UserError, match=f"2 of {len(some)} fakes have no mask.*originals=True"):
+            measure(lacking)
+        assert len(measure(lacking[2:])) == len(some) - 2
+
+
 def test_each_pixel_lies_in_one_region(faces):
     masks = region_masks(faces)
     assert tuple(masks) == REGIONS

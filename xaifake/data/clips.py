@@ -20,8 +20,9 @@ from platformdirs import user_cache_path
 
 from xaifake.data import portraits
 from xaifake.data.dataset import split_of_fold
-from xaifake.data.dfd import FAKE_FOLDER, REAL_FOLDER, read_catalogue
+from xaifake.data.dfd import read_catalogue
 from xaifake.data.encoding import H264, VideoWriter
+from xaifake.data.layouts import FAKE_FOLDER, REAL_FOLDER
 from xaifake.data.media import open_media
 from xaifake.data.rendering import FRAME_SIZE, SCENES, Scene
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap

@@ -60,7 +60,8 @@ class Faces:
     labels : numpy.ndarray
         ``int64 (N,)``, 1 fake, 0 real.
     masks : numpy.ndarray
-        ``bool (N, H, W)``, true where the picture is manipulated; all false for real faces.
+        ``bool (N, H, W)``, true where the picture is manipulated; all false for real faces, and
+        for fakes of which no mask is known (see ``mask_source`` in `read_manifest`).
     originals : numpy.ndarray or None
         ``uint8 (N, H, W, 3)``, the original's same frame cut by the same square; a real face is
         its own original. None if the folder has no originals.
@@ -137,7 +138,8 @@ def read_manifest(folder):
         bottom are the first pixels outside), ``landmarks`` (68 points as x, y, x, y ...), the
         square (``left``, ``top``, ``side``), all in pixels of the frame and NaN where there is no
         single face; ``padded`` (the square reaches beyond the frame), ``mask_share`` (share of the
-        crop that is manipulated) and ``shard``.
+        crop that is manipulated; NaN for a fake without a mask), ``mask_source`` ("file",
+        "difference" from the original, or None; not in folders of older versions) and ``shard``.
     """
     path = as_folder(folder) / "manifest.parquet"
     if not path.is_file():

@@ -1,28 +1,19 @@
-"""DeepFakeDetection as it lies on disk: names, splits and sampling rates (chapter 01_dataset).
+"""Catalogues of videos: what a folder holds, splits and sampling rates (chapter 01_dataset).
 
-FaceForensics++ DeepFakeDetection (DFD, Google and Jigsaw) names its videos after the people and
-the scene in them, and has no official split::
-
-    original_sequences/actors/c23/videos/<actor>__<scene>.mp4
-    manipulated_sequences/DeepFakeDetection/c23/videos/<target>_<source>__<scene>__<8 letters>.mp4
-    manipulated_sequences/DeepFakeDetection/masks/videos/<as the fake>.mp4
-
-The embedded clips lie in the same layout, so the same code reads both.
+`xaifake.data.layouts` knows how the data sets lie on disk. FaceForensics++ DeepFakeDetection (DFD,
+Google and Jigsaw), the paper's, names its videos after the people and the scene in them, and has no
+official split.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from xaifake.data.layouts import COLUMNS, FAKE_FOLDER, REAL_FOLDER, entries
 from xaifake.errors import UserError
-
-REAL_FOLDER = Path("original_sequences", "actors")
-FAKE_FOLDER = Path("manipulated_sequences", "DeepFakeDetection")
-_COMPRESSIONS = ("c23", "c40", "raw")  # the first one that is there is read
 
 SPLITS = ("train", "validation", "test")
 DFD_VIDEOS = {"real": 363, "fake": 3068}
@@ -35,56 +26,59 @@ TABLE_I = {  # frames in the paper's Table I
     ("test", "fake"): 17_513,
 }
 
-_SCENE = r"(?P<scene>[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*)"
-_NAMES = {
-    "real": re.compile(rf"(?P<target>\d+)__{_SCENE}"),
-    "fake": re.compile(rf"(?P<target>\d+)_(?P<source>\d+)__{_SCENE}__[A-Za-z0-9]{{8}}"),
-}
-_EXPECTED = {
-    "real": "<actor>__<scene>.mp4",
-    "fake": "<target>_<source>__<scene>__<8 letters or digits>.mp4",
-}
 _DRAWS = 1000  # random splits that split_by_person chooses from
 
 
-def read_catalogue(folder: str | Path) -> pd.DataFrame:
-    """List the videos of DFD, or of clips in DFD's layout.
+def read_catalogue(folder: str | Path, compression: str | None = None) -> pd.DataFrame:
+    """List the videos of DFD, of clips in its layout, or of another data set.
 
     Parameters
     ----------
     folder : str or Path
-        The folder that holds ``original_sequences`` and ``manipulated_sequences``. Of several
-        compression levels c23 is read, else c40, else raw; both classes from the same level.
+        The folder that holds ``original_sequences`` and ``manipulated_sequences`` (DFD and the rest
+        of FaceForensics++), ``Celeb-real`` and ``Celeb-synthesis`` (Celeb-DF), or ``metadata.json``
+        with its videos or folders of such (DFDC). Or a table, FILE.csv, with the columns ``file``
+        (relative to the table) and ``label`` (0 or 1, real or fake) and, where known, ``group``
+        (who is seen; else each video is a group of its own) and ``mask``.
+    compression : str, optional
+        Of FaceForensics++: "c23", "c40" or "raw". If not given c23 is read, else c40, else raw; all
+        parts from the same level.
 
     Returns
     -------
     pandas.DataFrame
-        One row per video, sorted by ``video`` (the file's stem, a unique name): ``label`` (1 fake,
-        0 real), ``target`` (the person seen), ``source`` (whose face was put in; None for real),
-        ``scene``, ``path``, ``mask_path`` (None where there is no mask), ``original`` (name of the
-        real video behind a fake, None if it is not there). The columns of a table ``clips.csv`` in
-        the folder are joined by ``video``. `skipped_files` tells what was passed over.
+        One row per video, sorted by ``video`` (a unique name, mostly the file's stem): ``label`` (1
+        fake, 0 real), ``collection`` (the part of the data set), ``target`` (the person seen),
+        ``source`` (whose face was put in; None for real, or where not known), ``scene``, ``path``,
+        ``mask_path`` (None where there is no mask), ``original`` (name of the real video behind a
+        fake, None if it is not there). DFDC does not name people: the target is there the real
+        video. The columns of a table ``clips.csv`` in the folder are joined by ``video``.
+        `skipped_files` tells what was passed over.
 
     Raises
     ------
     UserError
-        If the folder is not there, or holds no video in this layout.
+        If the folder is not there, or holds no video in such a layout.
     """
     root = Path(folder).absolute()
-    if not root.is_dir():
-        raise UserError(f"There is no folder {root}. Give the folder that holds {REAL_FOLDER}.")
-    rows = [_row(path, kind, root) for path, kind in _entries(root) if not _misfit(path, kind)]
+    rows = [found for _, found in entries(root, compression) if isinstance(found, dict)]
     if not rows:
-        raise UserError(f"No video under {root} has a name of DFD's form: {_EXPECTED['real']}.")
-    catalogue = pd.DataFrame(rows).sort_values("video", ignore_index=True)
-    catalogue["original"] = _originals(catalogue)
-    for name in ("source", "mask_path", "original"):  # None for nothing, whatever pandas prefers
+        raise UserError(f"No video under {root} has a name of its data set's form.")
+    catalogue = pd.DataFrame(rows, columns=[*COLUMNS, "original"])
+    catalogue = catalogue.sort_values("video", ignore_index=True)
+    if catalogue.video.duplicated().any():
+        twice = catalogue.video[catalogue.video.duplicated()].iloc[0]
+        raise UserError(f"Two videos under {root} have the name {twice}: give one of them another.")
+    real = catalogue.video[catalogue.label == 0]
+    catalogue["original"] = catalogue.original.where(catalogue.original.isin(real))
+    # None for nothing, whatever pandas has.
+    for name in ("source", "scene", "mask_path", "original"):
         column = catalogue[name].astype(object)
         catalogue[name] = column.where(column.notna(), None)
     return _join_table(catalogue, root / "clips.csv")
 
 
-def skipped_files(folder: str | Path) -> dict[str, str]:
+def skipped_files(folder: str | Path, compression: str | None = None) -> dict[str, str]:
     """Tell what `read_catalogue` passes over in a folder.
 
     Returns
@@ -92,70 +86,8 @@ def skipped_files(folder: str | Path) -> dict[str, str]:
     dict of str to str
         Why, by path.
     """
-    reasons = {str(path): _misfit(path, kind) for path, kind in _entries(Path(folder).absolute())}
-    return {path: reason for path, reason in reasons.items() if reason}
-
-
-def _entries(root):
-    """Yield what lies where videos are expected, with their class."""
-    level = _compression(root)
-    for kind, place in (("real", REAL_FOLDER), ("fake", FAKE_FOLDER)):
-        videos = root / place / level / "videos"
-        for path in sorted(videos.iterdir()) if videos.is_dir() else ():
-            yield path, kind
-
-
-def _compression(root):
-    """Return the compression level to read: the first that all classes on disk have."""
-    classes = [root / place for place in (REAL_FOLDER, FAKE_FOLDER) if (root / place).is_dir()]
-    levels = [{c for c in _COMPRESSIONS if (place / c / "videos").is_dir()} for place in classes]
-    if not any(levels):
-        raise UserError(
-            f"{root} is not laid out like DFD: expected videos in {REAL_FOLDER / 'c23' / 'videos'} "
-            f"and {FAKE_FOLDER / 'c23' / 'videos'} (c40 and raw are read too)."
-        )
-    levels = [found for found in levels if found]
-    shared = set.intersection(*levels)
-    if not shared:
-        # A detector would learn the compression instead of the manipulation.
-        raise UserError(
-            f"Real videos are there as {sorted(levels[0])}, fakes as {sorted(levels[1])}: "
-            "get both classes at the same compression level."
-        )
-    return next(level for level in _COMPRESSIONS if level in shared)
-
-
-def _misfit(path, kind):
-    """Say why a path is no video of this kind; an empty string if it is one."""
-    if path.is_dir():
-        return "a folder, expected a video"
-    if path.suffix != ".mp4":
-        return "not an .mp4 file"
-    if not _NAMES[kind].fullmatch(path.stem):
-        return f"the name of a {kind} video is {_EXPECTED[kind]}"
-    return ""
-
-
-def _row(path, kind, root):
-    parts = _NAMES[kind].fullmatch(path.stem).groupdict()
-    mask = root / FAKE_FOLDER / "masks" / "videos" / path.name
-    return {
-        "video": path.stem,
-        "label": int(kind == "fake"),
-        "target": parts["target"],
-        "source": parts.get("source"),
-        "scene": parts["scene"],
-        "path": str(path),
-        "mask_path": str(mask) if kind == "fake" and mask.is_file() else None,
-    }
-
-
-def _originals(catalogue):
-    """Return the stem of each fake's original where that video is in the catalogue."""
-    real = set(catalogue.video[catalogue.label == 0])
-    names = catalogue.target + "__" + catalogue.scene
-    known = names.isin(real) & (catalogue.label == 1)
-    return names.where(known)
+    found = entries(Path(folder).absolute(), compression)
+    return {str(path): reason for path, reason in found if isinstance(reason, str)}
 
 
 def _join_table(catalogue, path):
@@ -177,6 +109,8 @@ def compare_with_dfd(catalogue: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Rows ``real`` and ``fake``; columns ``expected`` (363 and 3068), ``found``, ``missing``.
     """
+    if "collection" in catalogue:
+        catalogue = catalogue[catalogue.collection.isin((REAL_FOLDER.name, FAKE_FOLDER.name))]
     found = {"real": int((catalogue.label == 0).sum()), "fake": int((catalogue.label == 1).sum())}
     table = pd.DataFrame({"expected": DFD_VIDEOS, "found": found})
     table["missing"] = (table.expected - table.found).clip(lower=0)

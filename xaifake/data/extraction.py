@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xaifake.data.alignment import align, difference_mask, small_frames
 from xaifake.data.dataset import BOX, SQUARE, read_manifest
 from xaifake.data.decoding import Unreadable
 from xaifake.data.faces import (
@@ -51,23 +53,14 @@ _MEASURED = pa.schema(
     + [(name, pa.int32()) for name in BOX]
     + [("landmarks", pa.list_(pa.float32()))]
     + [(name, pa.int32()) for name in SQUARE]
-    + [("padded", pa.bool_()), ("mask_share", pa.float32())]
+    + [("padded", pa.bool_()), ("mask_share", pa.float32()), ("mask_source", pa.string())]
 )
 _PICTURES = [(name, pa.binary()) for name in ("image", "mask", "original")]
 _SHARD = pa.schema(list(_MEASURED) + _PICTURES)
 _MANIFEST_ORDER = (
     *("video", "frame", "scale", "label", "target", "source", "scene", "split", "kind", "region"),
-    *(
-        "original",
-        "accepted",
-        "reason",
-        *BOX,
-        "landmarks",
-        *SQUARE,
-        "padded",
-        "mask_share",
-        "shard",
-    ),
+    *("original", "accepted", "reason", *BOX, "landmarks", *SQUARE, "padded", "mask_share"),
+    *("mask_source", "shard"),
 )
 
 
@@ -91,7 +84,7 @@ def extract_faces(
     scale is cut from that one detection. A frame is rejected if it shows no face or several (in a
     fake nobody knows which one was swapped), and a crop if its square is smaller than ``smallest``
     (Malolan, Parekh and Kazi 2020, section III A). A video that cannot be read whole gives no
-    faces; why is recorded, and the run goes on.
+    faces; why is recorded, and the run goes on. Masks are taken along where there are some.
 
     May be killed at any moment: the same call then goes on, and ends with the same files.
 
@@ -108,8 +101,9 @@ def extract_faces(
         Frames to take from a ``"real"`` and from a ``"fake"`` video; 32 and 12 if not given, which
         uses all of an embedded real clip.
     originals : bool
-        Also cut, by the fake's square, the same frame of its original. Only for clips whose
-        parent moves as the fake does, which holds for the embedded clips.
+        Also cut, by the fake's square, the frame of its original that it was made from, which
+        `xaifake.data.alignment.align` finds. A fake without an original that fits gives no faces
+        then. One without a mask gets one from the difference of the two frames.
     size : int
         Side of the crops, in pixels.
     smallest : int
@@ -209,7 +203,8 @@ def _jobs(rows, out, settings):
         job = {"video": row["video"], "label": row["label"], "path": paths[row["video"]]}
         job["shard"] = str(out.absolute() / "shards" / f"{row['video']}.parquet")
         if row["label"]:
-            job["mask"] = row["mask_path"] and os.path.abspath(row["mask_path"])
+            if row["mask_path"]:
+                job["mask"] = os.path.abspath(row["mask_path"])
             if settings["originals"]:
                 job["original"] = paths.get(row["original"])
         jobs.append(job)
@@ -228,7 +223,8 @@ def _is_done(job):
     if not shard.is_file():
         return False
     with shard.open("rb") as file:
-        return pq.read_schema(file).metadata[b"source_bytes"] == _source_bytes(job)
+        schema = pq.read_schema(file)
+    return schema.equals(_SHARD) and schema.metadata[b"source_bytes"] == _source_bytes(job)
 
 
 _thread = threading.local()  # a detector of dlib belongs to one thread
@@ -260,7 +256,13 @@ def _video_rows(job, settings, finder):
     frames, ahead = tee(frame.image for frame in footage.read(wanted))
     seconds = footage.seconds(len(footage) - 1)
     found = finder.follow(ahead, 1 if settings["full_search"] else _search_every(wanted, seconds))
-    beside = {name: _beside(job, name, wanted) for name in ("mask", "original") if name in job}
+    beside = {}
+    if "mask" in job:
+        beside["mask"] = _named("mask", _frames(job["mask"], wanted))
+    if "original" in job:
+        beside["original"] = _named(
+            "original", _matched_frames(job["original"], _all_small(job["path"]), wanted)
+        )
     rows = []
     for number, frame, faces in zip(wanted, frames, found):
         if stopping():
@@ -269,9 +271,94 @@ def _video_rows(job, settings, finder):
         for name, picture in extra.items():
             if picture.shape[:2] != frame.shape[:2]:
                 raise Unreadable(f"{name}: {_shape(picture)}, the video {_shape(frame)}")
-        rows += _frame_rows(job["video"], number, frame, faces, extra, settings)
+        rows += _frame_rows(job, number, frame, faces, extra, settings)
     next(frames, None)  # reads on to the end, so that a truncated video gives no faces
     return rows
+
+
+def _matched_frames(path, small, wanted):
+    """Yield the frames of a video that those of another, whose small frames are given, come from.
+
+    Raises `Unreadable` if it is another video.
+    """
+    try:
+        found = align(small, _all_small(path))
+    except UserError as error:
+        raise Unreadable(str(error)) from None
+    if not found.is_pair:
+        raise Unreadable(f"another video, {found.refusal}")
+    numbers = found.numbers[wanted]
+    frames = _frames(path, np.unique(numbers).tolist())
+    for number, before in zip(numbers, [None, *numbers], strict=False):
+        if number != before:
+            frame = next(frames)
+        yield frame
+
+
+def align_catalogue(catalogue, workers=None, progress=True):
+    """Align each fake of a catalogue to its original, to see which are pairs.
+
+    Both are read whole, which takes some ten seconds per pair of half a minute in full HD.
+
+    Parameters
+    ----------
+    catalogue : pandas.DataFrame
+        From `read_catalogue`.
+    workers : int, optional
+        Processes; one per core if not given.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per fake whose original is in the catalogue: ``video``, ``status`` ("pair", or why
+        it is none), ``score`` (see `xaifake.data.alignment.Alignment`), ``frames`` and
+        ``original_frames``, and ``in_step``, the share of the frames with the same number in both;
+        NaN where a file cannot be read.
+    """
+    import pandas as pd  # nothing else here needs it, worker processes least of all
+
+    paths = dict(zip(catalogue.video, catalogue.path, strict=True))
+    fakes = catalogue[catalogue.original.notna()]
+    jobs = [
+        {"video": row.video, "path": row.path, "original": paths[row.original]}
+        for row in fakes.itertuples()
+    ]
+    bar = progress_bar(show=progress, total=len(jobs), unit="pair")
+    results = run_tasks(align_video, jobs, {}, workers)
+    rows = {}
+    with bar, closing(results):
+        for video, row in results:
+            rows[video] = {"video": video, **row}
+            bar.update()
+    columns = ["video", "status", "score", "frames", "original_frames", "in_step"]
+    return pd.DataFrame([rows[job["video"]] for job in jobs], columns=columns)
+
+
+def align_video(job, settings):
+    """Align one fake to its original; return a row of `align_catalogue`."""
+    try:
+        fake, original = (_all_small(job[name]) for name in ("path", "original"))
+        found = align(fake, original)
+    except (Unreadable, UserError) as error:
+        return {"status": str(error)}
+    return {
+        "status": "pair" if found.is_pair else found.refusal,
+        "score": found.score,
+        "frames": len(fake),
+        "original_frames": len(original),
+        "in_step": float((found.numbers == np.arange(len(fake))).mean()),
+    }
+
+
+def _all_small(path):
+    return small_frames(_frames(path))
+
+
+def _frames(path, wanted=None):
+    for frame in open_media(path, strict=True).read(wanted):
+        yield frame.image
 
 
 def _search_every(wanted, seconds):
@@ -285,18 +372,17 @@ def _shape(picture):
     return f"{picture.shape[1]} x {picture.shape[0]} px"
 
 
-def _beside(job, name, wanted):
-    """Yield frames of a video's mask or original."""
+def _named(name, frames):
+    """Yield a mask's or an original's frames; say whose they are where they cannot be read."""
     try:
-        for frame in open_media(job[name], strict=True).read(wanted):
-            yield frame.image
+        yield from frames
     except Unreadable as reason:
         raise Unreadable(f"{name}: {reason}") from None
 
 
-def _frame_rows(video, number, frame, faces, extra, settings):
+def _frame_rows(job, number, frame, faces, extra, settings):
     """Return the rows of one frame, one per scale, from one detection."""
-    where = {"video": video, "frame": number}
+    where = {"video": job["video"], "frame": number}
     if len(faces) != 1:
         reason = "several_faces" if faces else "no_face"
         rejected = {**where, "accepted": False, "reason": reason, "padded": False}
@@ -304,25 +390,40 @@ def _frame_rows(video, number, frame, faces, extra, settings):
     face = faces[0]
     where |= dict(zip(BOX, face.box, strict=True), landmarks=face.landmarks.ravel())
     rows = []
+    mask, source = _mask(frame, face, extra)
+    # Nothing of a real face is manipulated; how much of a fake without a mask is, nobody knows.
+    known = {"mask_source": source, "mask_share": None if job["label"] else 0.0}
     for scale in settings["scales"]:
         square = face_square(face, scale)
         row = {**where, "scale": scale, **dict(zip(SQUARE, square, strict=True)), "padded": False}
         if square[-1] < settings["smallest"]:
             row |= {"accepted": False, "reason": "too_small"}
         else:
-            row |= {"accepted": True, "reason": "", **_cut(frame, extra, square, settings["size"])}
+            pictures = _cut(frame, mask, extra.get("original"), square, settings["size"])
+            row |= {"accepted": True, "reason": "", **known, **pictures}
         rows.append(row)
     return rows
 
 
-def _cut(frame, extra, square, size):
-    image, padded = cut_square(frame, square, size)
-    cut = {"image": encode_jpeg(image), "padded": padded, "mask_share": 0.0}
+def _mask(frame, face, extra):
+    """Return where a frame is manipulated and how that is known; None and None if it is not."""
     if "mask" in extra:
-        mask = cut_mask(extra["mask"][..., 1] >= 128, square, size)
-        cut |= {"mask": encode_mask(mask), "mask_share": float(mask.mean())}
+        return extra["mask"][..., 1] >= 128, "file"
     if "original" in extra:
-        cut["original"] = encode_jpeg(cut_square(extra["original"], square, size)[0])
+        left, top, right, bottom = face.box
+        side = max(right - left, bottom - top)
+        return difference_mask(frame, extra["original"], side), "difference"
+    return None, None
+
+
+def _cut(frame, mask, original, square, size):
+    image, padded = cut_square(frame, square, size)
+    cut = {"image": encode_jpeg(image), "padded": padded}
+    if mask is not None:
+        mask = cut_mask(mask, square, size)
+        cut |= {"mask": encode_mask(mask), "mask_share": float(mask.mean())}
+    if original is not None:
+        cut["original"] = encode_jpeg(cut_square(original, square, size)[0])
     return cut
 
 

@@ -213,7 +213,7 @@ def _open_folder(path):
     if not pictures:
         because = f" ({named[0][:-1]})" if named else ""
         raise UserError(
-            f"{path} holds no picture{because}: give a folder of pictures, or one of the videos in it."
+            f"{path} holds no picture{because}: give a folder of pictures, or one of its videos."
         )
     if others:
         named.append(f"{others:,} files in the folder are no pictures.")

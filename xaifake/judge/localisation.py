@@ -319,6 +319,29 @@ def centred_gaussian(height, width):
     return np.exp(-(rows**2 + columns**2) / (2 * CENTRED_SIGMA**2))
 
 
+def check_masks(faces):
+    """Refuse fakes of which nobody knows where they are manipulated.
+
+    Parameters
+    ----------
+    faces : xaifake.data.dataset.Faces
+
+    Raises
+    ------
+    UserError
+        If there is a fake without a mask.
+    """
+    if "mask_source" not in faces.table:  # extracted before masks were optional
+        return
+    without = faces.table.mask_source[faces.labels == 1].isna()
+    if without.any():
+        raise UserError(
+            f"{without.sum()} of {len(without)} fakes have no mask, so that where a map should lie "
+            "is not known: extract them with their masks, or with originals=True, which takes "
+            "a mask from the difference to the original."
+        )
+
+
 def localise(heatmaps: np.ndarray, faces: Faces) -> pd.DataFrame:
     """Score maps of fakes against the truth.
 
@@ -337,7 +360,13 @@ def localise(heatmaps: np.ndarray, faces: Faces) -> pd.DataFrame:
         `mass_region_outside`, the shares of the positive relevance in the regions;
         `mass_swap_area_eyes` ... `mass_swap_area_right_half`, those in the areas that a swap of
         each would replace.
+
+    Raises
+    ------
+    UserError
+        If a fake has no mask.
     """
+    check_masks(faces)
     scores = {name: score(heatmaps, faces.masks) for name, score in SCORES.items()}
     for prefix, areas in (
         ("mass_region", region_masks(faces)),
@@ -360,7 +389,13 @@ def describe_swaps(faces):
     pandas.DataFrame
         One row per face: `share`, the mask's share of the picture; `swap_in_eyes` ..., the shares
         of the mask in the regions; `area_of_eyes` ..., the regions' shares of the picture.
+
+    Raises
+    ------
+    UserError
+        If a fake has no mask.
     """
+    check_masks(faces)
     masks = faces.masks.astype(float)
     columns = {"share": masks.mean((1, 2))}
     for name, region in region_masks(faces).items():

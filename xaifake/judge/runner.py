@@ -204,14 +204,13 @@ def judge(
     -------
     dict of str to pandas.DataFrame
         By `TABLES`, see `judged`; they are also written into `out`, with `settings.json`. Without
-        originals (DeepFakeDetection's originals are not aligned) those of `WITHOUT_ORIGINALS`
-        alone.
+        originals those of `WITHOUT_ORIGINALS` alone.
 
     Raises
     ------
     UserError
-        If a detector finds no fakes among the faces, `out` belongs to other settings, or several
-        detectors have the same scale.
+        If a detector finds no fakes among the faces, a fake has no mask, `out` belongs to other
+        settings, or several detectors have the same scale.
     """
     given = tuple(methods or default_methods())
     configs = _offered(given)
@@ -355,6 +354,7 @@ class _Case:
         test = load_faces(faces, split if faces else None, self.scale)
         self.sample = sample_true_positives(detector, test, protocol.sample, seed)
         self.found = _draw_found(detector, test, self.sample, protocol.found, seed)
+        localisation.check_masks(self.found)  # now, and not after hours of work
         self.pool = test if len(test) <= protocol.pool else test[:: len(test) // protocol.pool]
         self.originals = self.sample.originals is not None
         self.settings = {

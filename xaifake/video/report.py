@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from joblib import cpu_count
 from scipy.special import expit
 
+from xaifake.data.alignment import align, small_frames
 from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
 from xaifake.data.media import Media, open_media
@@ -237,8 +238,9 @@ def explain_video(
         Folder of `extract_faces` with test faces that the detector's reliability is measured on;
         the faces that come with the package if not given.
     original : str or Path, optional
-        The real video that the footage was made from, frame by frame in register. The embedded
-        clips' own is found without it.
+        The real video that the footage was made from, pixel by pixel in register; frames may have
+        been left out, see `xaifake.data.alignment.align`. The embedded clips' own is found without
+        it.
     cache_dir : str or Path, optional
         Folder in which finished maps are kept until the end, so that a second call goes on. They
         lie in a sub-folder of their own; nothing else in the folder is touched.
@@ -252,7 +254,7 @@ def explain_video(
     Raises
     ------
     UserError
-        If there is nothing to see, a method is unknown, the original is not in register, or the
+        If there is nothing to see, a method is unknown, the original is another video, or the
         sub-folder of `cache_dir` is there and was not made by this function, or another process is
         at work in it.
     """
@@ -284,7 +286,7 @@ def explain_video(
             footage.read(watched), show=progress, total=len(watched), unit="frame", desc="faces"
         )
         looking = _noted(looking, read)
-        people = track_faces(looking, detector.scale, detector.side, searched=numbers)
+        people = track_faces(looking, detector.known_scale, detector.side, searched=numbers)
         predictions, parted = judge_people(detector, people, reference)
         truth = embedded_truth(footage.path)
         if original is not None:
@@ -317,7 +319,7 @@ def check_page(out, path):
 
 def judge_people(
     detector: Detector, people: list[FaceTrack], reference: Reference
-) -> tuple[list[Prediction], list[tuple[FaceTrack, FaceTrack]]]:
+) -> tuple[list[Prediction], list[tuple[FaceTrack, ...]]]:
     """Judge people, and part those whose scores change in a step.
 
     Parameters
@@ -342,10 +344,10 @@ def judge_people(
         answers |= {id(one): (one, logits[part]) for one, part in zip(owners, parts, strict=True)}
         parted += [] if high is None else [tuple(owners)]
     ordered = by_frames([person for person, _ in answers.values()])
-    return [_judge(detector, *answers[id(person)], reference) for person in ordered], parted
+    return [_judge(detector, reference, *answers[id(one)]) for one in ordered], parted
 
 
-def _judge(detector, person, logits, reference):
+def _judge(detector, reference, person, logits):
     sides = [detection.square[2] for detection in person.detections]
     checks = check_faces(detector, person.images, sides, reference)
     checks["unanswered"] = not np.isfinite(logits).all()
@@ -359,6 +361,7 @@ def _examine(report, configs, kept, pass_seconds, progress):
     passes = count_passes(configs)
     maps = sum(count_maps(len(prediction.deciding)) for prediction in predictions)
     total = maps * sum(passes.values())
+    originals = _read_originals(report, predictions)
     if progress and predictions:
         print(wording.people_found(len(predictions), maps * len(configs), total * pass_seconds))
     bar = progress_bar(show=progress, total=total, desc="maps", unit="pass", bar_format=wording.BAR)
@@ -371,30 +374,44 @@ def _examine(report, configs, kept, pass_seconds, progress):
             def done(config, count):
                 bar.update(passes[config.name] * count)
 
-            faces = _deciding_faces(report, prediction)
+            faces = _deciding_faces(report, prediction, originals)
             sign = 1 if prediction.probability >= 0.5 else -1
             prediction.case = report_case(report.detector, faces, sign, configs, keep, done)
             _drop_small_gap(prediction)
 
 
-def _deciding_faces(report, prediction):
-    detections = [prediction.person.detections[k] for k in prediction.deciding]
-    scale = report.detector.scale
-    if not report.truth.get("original"):
-        return as_faces(detections, scale)
+def _read_originals(report, predictions):
+    """Return the original's frames that the deciding ones were made from, by their numbers."""
+    if not predictions or not report.truth.get("original"):
+        return {}
     original = open_media(report.truth["original"])
-    if len(original) != len(report.footage):
+    read, of_original = [], []
+    small = small_frames(frame.image for frame in _noted(report.footage.read(), read))
+    found = align(small, small_frames(f.image for f in _noted(original.read(), of_original)))
+    if not found.is_pair:
         raise UserError(
-            f"The original has {len(original)} frames, the video {len(report.footage)}: give the "
+            f"{report.footage.name} was not made from {original.name}, {found.refusal}. Give the "
             "very video that was manipulated."
         )
-    numbers = sorted(detection.number for detection in detections)
-    there = {frame.number: frame.image for frame in original.read(numbers)}
-    if missing := set(numbers) - set(there):
-        raise UserError(f"Frame {min(missing)} of the original cannot be read.")
-    originals = np.stack(
-        [cut_square(there[s.number], s.square, len(s.image))[0] for s in detections]
-    )
+    wanted = {v.person.detections[k].number for v in predictions for k in v.deciding}
+    matched = dict(zip(read, (of_original[k] for k in found.numbers), strict=True))
+    try:
+        matched = {number: matched[number] for number in wanted}
+        there = {
+            frame.number: frame.image for frame in original.read(sorted(set(matched.values())))
+        }
+        return {number: there[other] for number, other in matched.items()}
+    except KeyError as lost:
+        raise UserError(f"Frame {lost} of the video or its original cannot be read.") from None
+
+
+def _deciding_faces(report, prediction, originals):
+    detections = [prediction.person.detections[k] for k in prediction.deciding]
+    scale = report.detector.scale
+    if not originals:
+        return as_faces(detections, scale)
+    originals = [cut_square(originals[s.number], s.square, len(s.image))[0] for s in detections]
+    originals = np.stack(originals)
     faces = as_faces(detections, scale, originals)
     check_aligned(faces)
     if not faces.masks[0].any():

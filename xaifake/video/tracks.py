@@ -13,7 +13,8 @@ or more; `benchmarks/identities.py` measures it.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ class FaceTrack:
     """
 
     detections: list = field(default_factory=list)
-    description: np.ndarray | None = None
+    description: Any = None
 
     def add(self, detection, description):
         """Add a detection and its description."""
@@ -90,7 +91,7 @@ class FaceTrack:
         """What the detector takes: ``uint8 (N, size, size, 3)``."""
         return np.stack([detection.image for detection in self.detections])
 
-    def part(self, chosen: np.ndarray) -> "Person":
+    def part(self, chosen: np.ndarray) -> "FaceTrack":
         """Return somebody who is seen in some of the detections only: those where bool (N,)."""
         detections = [s for s, wanted in zip(self.detections, chosen, strict=True) if wanted]
         return FaceTrack(detections, self.description)
@@ -236,12 +237,12 @@ def join_tracks(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     if len(tracks) > 1:
         apart = pdist(np.stack([track.description for track in tracks]))
         apart = squareform(np.where(np.isfinite(apart), apart, _FAR_APART))
-        for i, j in zip(*np.triu_indices(len(tracks), 1), strict=True):
+        for i, j in combinations(range(len(tracks)), 2):
             if tracks[i].numbers & tracks[j].numbers:
                 apart[i, j] = apart[j, i] = _FAR_APART
-        groups = fcluster(linkage(squareform(apart), "average"), SAME_PERSON, "ood_score")
+        groups = fcluster(linkage(squareform(apart), "average"), SAME_PERSON, "distance")
     people = [
-        _joined([tracks[k] for k in np.flatnonzero(groups == group)])
+        _joined([tracks[k] for k in np.flatnonzero(groups == group).tolist()])
         for group in dict.fromkeys(groups.tolist())
     ]
     return by_frames(people)
@@ -259,7 +260,7 @@ def _joined(tracks):
     return FaceTrack(sorted(detections, key=lambda detection: detection.number), description)
 
 
-def may_be_one(one: FaceTrack, other: Person) -> bool:
+def may_be_one(one: FaceTrack, other: FaceTrack) -> bool:
     """Whether two people who were not joined may be one: alike, and never seen in one frame."""
     return _apart(one.description, other.description) <= ANOTHER_PERSON and not (
         one.numbers & other.numbers
