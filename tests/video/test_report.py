@@ -118,13 +118,13 @@ def test_the_score_is_the_mean_over_frames_and_the_deciding_ones_are_the_furthes
     assert fake.predictions[0].case.faces.table.frame.tolist() == numbers
 
 
-def test_the_parent_of_an_embedded_fake_is_put_back(fake, page):
+def test_the_original_of_an_embedded_fake_is_put_back(fake, page):
     back = fake.predictions[0].case.restored
     assert back.probability > 0.9 and back.original < 0.5
     assert "What the detector really reacts to" in page.read_text("utf-8")
 
 
-def test_a_parent_can_be_given_and_must_be_the_right_one(clips, loaded, tmp_path):
+def test_an_original_can_be_given_and_must_be_the_right_one(clips, loaded, tmp_path):
     moved = tmp_path / FAKE
     moved.write_bytes((clips / FAKES / FAKE).read_bytes())
     original = clips / REAL.with_name("006__look_around.mp4")
@@ -466,7 +466,7 @@ def test_of_few_fakes_most_alarms_are_false():
 def test_nothing_is_said_of_what_is_no_number(nothing):
     assert wording.stability(nothing) == "cannot be compared"
     found = SimpleNamespace(gap=nothing, original=0.1, probability=0.9)
-    prediction = SimpleNamespace(examination=SimpleNamespace(restored=found), notes=[])
+    prediction = SimpleNamespace(case=SimpleNamespace(restored=found), notes=[])
     module._drop_small_gap(prediction)
     assert prediction.case.restored is None and prediction.notes
 

@@ -76,10 +76,10 @@ class Restored:
     gap : float
         Between their logits.
     regions : pandas.Series
-        By region: the share of the gap that goes when it alone is put back.
+        By region: the probability when it alone is put back.
     methods : pandas.Series
-        By method: the share that goes with the tenth of the picture that its map puts first; also
-        "chance", the mean of ten random orders, and "experiment", the order of `effect`.
+        By method: the probability when the tenth of the picture that its map puts first is put
+        back; also "chance", the mean of ten random orders, and "experiment", the order of `effect`.
     effect : numpy.ndarray of float, (H, W)
         By experiment: by how much each cell moves the logit (`faithfulness.PatchEffects.effect`).
     """
@@ -291,8 +291,8 @@ def agreement(maps):
 def restore(detector, faces, maps, keep):
     """Put the original's pixels back into one fake; see `Restored`."""
     check_aligned(faces)
-    effects = faithfulness.region_effects(detector, faces).iloc[0]
-    gap, cell = effects.gap, _cell(faces.images.shape[1])
+    lost = faithfulness.region_effects(detector, faces).iloc[0]
+    cell = _cell(faces.images.shape[1])
     made = keep(
         "patch_effects",
         lambda: vars(faithfulness.patch_effects(detector, faces, cell, progress=False)),
@@ -301,19 +301,25 @@ def restore(detector, faces, maps, keep):
     cells = {name: faithfulness.cell_sums(heatmaps[:1], cell) for name, heatmaps in maps.items()}
     orders = {name: faithfulness.order_cells(sums) for name, sums in cells.items()}
     orders["experiment"] = faithfulness.order_cells(effects.effect)
-    gone = {name: _gone(detector, faces, order, effects, cell) for name, order in orders.items()}
+    after = {name: _tenth_restored(detector, faces, order, cell) for name, order in orders.items()}
     even = np.zeros_like(effects.effect)
     random = [faithfulness.order_cells(even, seed) for seed in range(10)]
-    gone["chance"] = np.mean([_gone(detector, faces, order, effects, cell) for order in random])
+    after["chance"] = np.mean([_tenth_restored(detector, faces, order, cell) for order in random])
     effect = np.kron(effects.effect[0], np.ones((cell, cell))) / cell**2
-    regions = {name: effects[f"without_{name}"] / gap for name in region_masks(faces)}
-    probability, original = expit([effects.fake[0], effects.original[0]]).tolist()
-    return Restored(probability, original, float(gap), pd.Series(regions), pd.Series(gone), effect)
+    fake, original = effects.fake[0], effects.original[0]
+    regions = {name: expit(fake - lost[f"without_{name}"]) for name in region_masks(faces)}
+    return Restored(
+        *expit([fake, original]).tolist(),
+        float(lost.gap),
+        pd.Series(regions),
+        pd.Series(after),
+        effect,
+    )
 
 
-def _gone(detector, faces, order, effects, cell):
+def _tenth_restored(detector, faces, order, cell):
     logit = faithfulness.restore_cells(detector, faces, order, (RESTORED_SHARE,), cell)[0, 0]
-    return float((effects.fake[0] - logit) / (effects.fake[0] - effects.original[0]))
+    return float(expit(logit))
 
 
 def _compare(heatmap, moved, perturbation, method):
