@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Guess, written before the first run: a Keras model that is called, model(x), is in use and not in training, so a
+# random layer in it leaves the picture as it is, as model.predict(x) does.
+set -euo pipefail
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/env"
+"$folder/env/bin/pip" install --quiet keras==3.15.0 jax==0.10.0
+KERAS_BACKEND=jax "$folder/env/bin/python" - <<'PYTHON'
+import keras
+import numpy as np
+
+inputs = keras.Input((8, 8, 3))
+model = keras.Model(inputs, keras.layers.RandomTranslation(0.5, 0.5, seed=0)(inputs))
+picture = np.arange(192, dtype="float32").reshape(1, 8, 8, 3)
+called, predicted = np.asarray(model(picture)), model.predict(picture, verbose=0)
+print("keras", keras.__version__)
+print("model(x) gives the picture back:   ", np.array_equal(called, picture))
+print("model.predict(x) gives it back:    ", np.array_equal(predicted, picture))
+print("model(x, training=False) gives it: ", np.array_equal(model(picture, training=False), picture))
+assert not np.array_equal(called, picture), "calling a model no longer augments"
+assert np.array_equal(predicted, picture)
+print("A called model augments: gradients and heatmaps taken through model(x) are those of another picture.")
+PYTHON

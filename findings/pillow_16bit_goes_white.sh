@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Guess, written before the first run: convert("RGB") of a 16-bit grey picture brings 0..65535 to 0..255.
+set -euo pipefail
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/env"
+"$folder/env/bin/pip" install --quiet pillow==13.0.0 numpy==2.4.0
+cd "$folder"
+env/bin/python - <<'PYTHON'
+import numpy as np
+import PIL
+from PIL import Image
+
+Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)).save("ramp.png")
+with Image.open("ramp.png") as image:
+    values = np.asarray(image.convert("RGB"))[..., 0]
+    print("Pillow", PIL.__version__, "opens ramp.png in mode", image.mode)
+share = (values == 255).mean()
+print(f"share of the even ramp that is white after convert('RGB'): {share:.1%}")
+assert share > 0.9, "the range is brought to 8 bits now"
+print("Values are cut off at 255 and not scaled: a mask or depth map of 16 bits becomes white.")
+PYTHON
