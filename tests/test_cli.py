@@ -147,7 +147,7 @@ def test_labelled_videos_are_scored_per_video(clips, tmp_path, shipped_detector)
     assert auc["value"] == pytest.approx(roc_auc_score(mean.label, mean.p), abs=1e-6)
     assert auc["low"] <= auc["value"] <= auc["high"]
     told = {Path(row["video"]).name: row["reason"] for row in found["not_scored"]}
-    assert told["nowhere.mp4"] == "missing" and "not a video" in told["text"] and len(told) == 2
+    assert told["nowhere.mp4"] == "missing" and "no video" in told["text"] and len(told) == 2
     for arguments in ([], ["faces", "--videos", "x.csv"]):
         assert "one of the two" in run("evaluate", *arguments, code=2)
 

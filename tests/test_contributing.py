@@ -79,7 +79,7 @@ def test_the_template_is_a_chapter_that_runs():
 def test_the_hooks_run_what_the_tests_run():
     config = yaml.safe_load((chapters.ROOT / ".pre-commit-config.yaml").read_text())
     (repo,) = config["repos"]
-    assert [hook["method"] for hook in repo["hooks"]] == [
+    assert [hook["entry"] for hook in repo["hooks"]] == [
         ".venv/bin/ruff check --fix",
         ".venv/bin/ruff format",
     ]

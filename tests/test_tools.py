@@ -253,4 +253,5 @@ def test_noting_what_a_chapter_uses_leaves_it_no_names_and_misses_nothing(folder
     assert printed.text == "['In', 'Out', 'exit', 'get_ipython', 'open', 'quit', 'seed']\n"
     used = copy.with_suffix(".used").read_text().splitlines()
     library = chapters.ROOT / "xaifake"
-    assert used == [str(library / f"{name}.py") for name in ("__init__", "errors", "lazy")]
+    names = ("__init__.py", "__init__.pyi", "errors.py", "lazy.py")
+    assert used == [str(library / name) for name in names]

@@ -53,7 +53,7 @@ class Package:
         while waiting:
             name = waiting.pop()
             found.add(name)
-            files.add(self.files[name])
+            files |= {self.files[name], *self.files[name].parent.glob(f"{self.files[name].name}i")}
             waiting |= self._behind_module(name) - found
             files |= self._assets_of(name)
         return files

@@ -163,12 +163,12 @@ def test_masks_by_difference_of_whole_faces(clips):
     assert not difference_mask(original, original, 100).any()
 
 
-def test_a_parent_that_is_another_video_is_told(shortened, tmp_path):
+def test_an_original_that_is_another_video_is_told(shortened, tmp_path):
     root, _ = shortened
     catalogue = read_catalogue(root).assign(split="test")
     reals = catalogue.video[catalogue.label == 0].tolist()
     swapped = dict(zip(reals, reals[::-1], strict=True))
-    wrong = catalogue.assign(parent=catalogue.parent.map(swapped))
+    wrong = catalogue.assign(original=catalogue.original.map(swapped))
     settings = {"frames_per_video": {"real": 1, "fake": 1}, "originals": True, "workers": 1}
     extract_faces(wrong, tmp_path / "out", progress=False, **settings)
     told = read_statuses(tmp_path / "out").set_index("video").status
@@ -179,4 +179,4 @@ def test_a_parent_that_is_another_video_is_told(shortened, tmp_path):
     assert pairs.video.tolist() == fakes.tolist() and pairs.score.max() < 0.65
     pairs = align_catalogue(catalogue, workers=1, progress=False)
     assert (pairs.status == "pair").all() and (pairs.frames == 20).all()
-    assert (pairs.parent_frames == FRAMES).all() and (pairs.in_step < 0.5).all()
+    assert (pairs.original_frames == FRAMES).all() and (pairs.in_step < 0.5).all()

@@ -63,7 +63,7 @@ def test_face_forensics_beside_dfd(tmp_path):
     touch(tmp_path, *(n if "." in n else f"{n}/videos/000.mp4" for n in strangers))
     catalogue = read_catalogue(tmp_path).set_index("video")
     assert len(catalogue) == 12 + 2
-    assert catalogue.parent["02_03__a__ABCDEFGH"] == "02__a"
+    assert catalogue.original["02_03__a__ABCDEFGH"] == "02__a"
     told = skipped_files(tmp_path)
     named = {path.removeprefix(f"{tmp_path}/"): reason for path, reason in told.items()}
     cartoons = named.pop("original_sequences/cartoons")
@@ -86,7 +86,7 @@ def test_celeb_df(tmp_path):
     catalogue = read_catalogue(tmp_path).set_index("video")
     fake = catalogue.loc["id0_id16_0000"]
     assert (fake.label, fake.target, fake.source, fake.original) == (1, "id0", "id16", "id0_0000")
-    assert catalogue.parent["id16_id0_0007"] is None and catalogue.mask_path.isna().all()
+    assert catalogue.original["id16_id0_0007"] is None and catalogue.mask_path.isna().all()
     assert catalogue.label.to_dict() == {
         "00170": 0, "id0_0000": 0, "id16_0003": 0, "id0_id16_0000": 1, "id16_id0_0007": 1,
     }  # fmt: skip

@@ -96,7 +96,7 @@ def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part()
             "layer": ["input", "branch", "answer"],
             "relevance": [1.0, 99.0, 2.0],
             "abs_sum": [8.0, 99.0, 2.0],
-            "whole": [True, False, True],
+            "is_bottleneck": [True, False, True],
         }
     )
     left, right = figures.plot_relevance_depth(table).axes

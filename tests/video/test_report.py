@@ -93,7 +93,7 @@ def tab(browser, page):
 
 
 def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_be(fake, page):
-    assert fake.table.prediction.tolist() == ["fake"]
+    assert fake.table.verdict.tolist() == ["fake"]
     text = text_of(page.read_text("utf-8"))
     assert "Person 1: the detector judges this face to be manipulated." in text
     bin = load_reference(2.0).reliability(fake.predictions[0].probability)
@@ -104,7 +104,7 @@ def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_
 def test_a_real_clip_is_not_called_genuine(clips, loaded):
     report = explained(clips / REAL)
     text = text_of(report.html(DAY))
-    assert report.table.prediction.tolist() == ["real"] and report.truth["label"] == 0
+    assert report.table.verdict.tolist() == ["real"] and report.truth["label"] == 0
     assert "finds none of the traces that it knows" in text and "Not found is not" in text
     assert "not manipulated" in text and report.predictions[0].case.restored is None
 
@@ -202,8 +202,8 @@ def test_an_answer_that_is_no_number_gives_no_verdict(clips, load_once, monkeypa
     monkeypatch.setattr(Detector, "pretrained", load_once)
     monkeypatch.setattr(Detector, "logits", answer)
     report = explained(clips / REAL)
-    assert report.table.prediction.tolist() == ["none"]
-    assert report.table.flags.tolist() == ["unanswered"]
+    assert report.table.verdict.tolist() == ["none"]
+    assert report.table.reasons.tolist() == ["unanswered"]
     text = text_of(report.html(DAY))
     assert "no verdict" in text and FLAGS["unanswered"] in text
     assert "there is nothing to explain" in text and report.predictions[0].case is None
@@ -222,8 +222,8 @@ def test_without_a_guard_there_is_no_verdict_and_it_is_said(
     known = replace(load_reference(2.0), passing=np.array(passing, str), most_ood_score=limit)
     monkeypatch.setattr(module, "reference_for", lambda *given: known)
     report = explained(clips / REAL)
-    assert report.table.prediction.tolist() == ["none"]
-    assert report.table.flags.tolist() == ["unchecked"]
+    assert report.table.verdict.tolist() == ["none"]
+    assert report.table.reasons.tolist() == ["unchecked"]
     text = text_of(report.html(DAY))
     assert said in text and FLAGS["unchecked"] in text and "of 1 person passed" in text
 
@@ -246,7 +246,7 @@ def spliced(clips, tmp_path_factory):
 
 def test_a_fake_does_not_hide_behind_another_person(spliced, loaded):
     report = explained(spliced, frames=30)
-    assert report.table.prediction.tolist() == ["real", "fake"]
+    assert report.table.verdict.tolist() == ["real", "fake"]
     assert report.table.frames.tolist() == [20, 10] and report.parted == []
 
 
@@ -254,7 +254,7 @@ def test_nor_if_two_people_are_taken_for_one(spliced, loaded, monkeypatch):
     """The score over time is watched: who is wrongly joined shares no verdict."""
     monkeypatch.setattr("xaifake.video.tracks.SAME_PERSON", 2.0)
     report = explained(spliced, frames=30)
-    assert report.table.prediction.tolist() == ["real", "fake"]
+    assert report.table.verdict.tolist() == ["real", "fake"]
     assert report.table.frames.tolist() == [20, 10]
     numbers = sorted(report.predictions[1].person.numbers)
     assert numbers == [*range(10, 15), *range(25, 30)]
@@ -267,7 +267,7 @@ def test_who_may_be_one_is_said_and_why(fake):
     left, right = (prediction.person.part(np.arange(6) % 2 == k) for k in (0, 1))
     predictions = [
         replace(prediction, person=one, logits=prediction.logits[:3], checks=prediction.checks[:3],
-                deciding=np.arange(3), examination=None)
+                deciding=np.arange(3), case=None)
         for one in (left, right)
     ]  # fmt: skip
     both = replace(fake, predictions=predictions)
@@ -445,8 +445,8 @@ def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
     maps = {name: noise.normal(size=(3, 128, 128)) for name in names}
     regions = share_of_evidence(maps, prediction.case.faces, 1)
     full = replace(prediction.case, maps=maps, regions=regions, agreement=agreement(maps))
-    predictions = [replace(prediction, examination=full)] * module.EXPLAINED
-    predictions += [replace(prediction, examination=None)] * (people - module.EXPLAINED)
+    predictions = [replace(prediction, case=full)] * module.EXPLAINED
+    predictions += [replace(prediction, case=None)] * (people - module.EXPLAINED)
     settings = {**fake.settings, "methods": names}
     html = replace(fake, predictions=predictions, settings=settings).html(DAY)
     assert 2_000_000 < len(html.encode()) < 5_000_000
@@ -563,8 +563,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_page(
 
     monkeypatch.setattr(MethodConfig, "maps", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
-    report = explained(clips / FAKES / FAKE, METHODS, 6, keep=keep)
+        explained(clips / FAKES / FAKE, METHODS, 6, cache_dir=keep)
+    report = explained(clips / FAKES / FAKE, METHODS, 6, cache_dir=keep)
     assert len(made) == 3 + 3 - 2  # three sets of maps, of which two were there
     assert report.html(DAY) == fake.html(DAY) and not keep.exists()
 
@@ -574,7 +574,7 @@ def test_pieces_of_another_run_make_way(clips, loaded, tmp_path):
     other = ResultCache(keep / module._KEPT, {"digest": "another file"}).claim()
     other.cached_arrays("person_0/x", lambda: {"a": np.ones(1)})
     assert len(list(keep.rglob("*.npz"))) == 1
-    explained(clips / REAL, frames=1, keep=keep)
+    explained(clips / REAL, frames=1, cache_dir=keep)
     assert not keep.exists()
 
 
@@ -587,11 +587,11 @@ def test_a_folder_that_was_there_keeps_what_is_in_it(clips, loaded, tmp_path):
     other = ResultCache(tmp_path, {"scale": 2.0}).claim()
     other.cached_table("localisation", lambda: pd.DataFrame({"a": [1]}))
     before = files(tmp_path)
-    explained(clips / REAL, frames=1, keep=tmp_path)
+    explained(clips / REAL, frames=1, cache_dir=tmp_path)
     assert files(tmp_path) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(map(str, before))
     (empty := tmp_path / "empty").mkdir()
-    explained(clips / REAL, frames=1, keep=empty)
+    explained(clips / REAL, frames=1, cache_dir=empty)
     assert empty.is_dir() and not list(empty.iterdir())
 
 
@@ -602,7 +602,7 @@ def test_a_sub_folder_that_is_not_ours_is_refused_and_kept(clips, loaded, tmp_pa
     before = files(tmp_path)
     keep = tmp_path / "a file" if place == "a file" else tmp_path
     with pytest.raises(UserError, match="give (another|a) folder"):
-        explained(clips / REAL, frames=1, keep=keep)
+        explained(clips / REAL, frames=1, cache_dir=keep)
     assert files(tmp_path) == before
 
 

@@ -300,8 +300,8 @@ class Detector:
         for other in _RANGES:
             if other != self.value_range:
                 logits = replace(self, value_range=other).logits(images)
-                one_sided = not np.isfinite(logits).all() or len(set(logits > 0)) < 2
-                areas[other] = 0.0 if one_sided else _auc(faces.labels, logits)
+                one_side = not np.isfinite(logits).all() or len(set(logits > 0)) < 2
+                areas[other] = 0.0 if one_side else _auc(faces.labels, logits)
         best = max(areas, key=areas.get)
         return best, areas[best]
 

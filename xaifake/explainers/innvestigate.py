@@ -262,7 +262,7 @@ class _Worker:
         """Whether the process lives and belongs to this one, not to one it was forked from."""
         return self.owner == os.getpid() and self.process.poll() is None
 
-    def prepare(self, function, arguments):
+    def ask(self, function, arguments):
         """Send a request and wait for its answer."""
         pickle.dump((function, arguments), self.process.stdin, pickle.HIGHEST_PROTOCOL)
         self.process.stdin.flush()

@@ -84,7 +84,7 @@ class Prediction:
         an answer of the detector about this person is not a number.
     deciding : numpy.ndarray of int
         Indices of the detections that decided, the heaviest first.
-    examination : xaifake.video.case_report.CaseReport or None
+    case : xaifake.video.case_report.CaseReport or None
         None for people beyond those that are seen most often (`EXPLAINED`, `MOST_MAPS`), and where
         an answer of the detector is not a number.
     notes : list of str
@@ -95,7 +95,7 @@ class Prediction:
     logits: np.ndarray
     checks: pd.DataFrame
     deciding: np.ndarray
-    examination: CaseReport | None = None
+    case: CaseReport | None = None
     notes: list = field(default_factory=list)
 
     @property
@@ -104,7 +104,7 @@ class Prediction:
         return float(expit(np.asarray(self.logits, np.float64)).mean())
 
     @property
-    def raised_flags(self):
+    def flags(self):
         """Names of `xaifake.video.reference.FLAGS` for which the score does not count."""
         return raised_flags(self.checks)
 
@@ -168,18 +168,18 @@ class Report:
 
     @property
     def table(self):
-        """One row per person: frames, probability, verdict and flags, as a `pandas.DataFrame`."""
+        """One row per person, a `pandas.DataFrame`; `reasons` say why a verdict is withheld."""
         rows = [
             {
                 "person": number,
                 "frames": len(prediction.logits),
                 "probability": prediction.probability,
                 "verdict": prediction.word,
-                "flags": ", ".join(prediction.flags),
+                "reasons": ", ".join(prediction.flags),
             }
             for number, prediction in enumerate(self.predictions, start=1)
         ]
-        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "flags"])
+        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "reasons"])
 
     def html(self, day=None):
         """Return the page.
@@ -502,14 +502,14 @@ def _person(report, number):
     return person
 
 
-def _maps(examination):
+def _maps(case):
     rows = {}
-    for method, heatmaps in examination.maps.items():
-        pngs = heatmap_png(heatmaps, examination.faces)
+    for method, heatmaps in case.maps.items():
+        pngs = heatmap_png(heatmaps, case.faces)
         rows[method] = [_data_url("png", png) for png in pngs]
     shown = {"maps": rows}
-    if examination.restored is not None:
-        effect = heatmap_png(examination.restored.effect[None], examination.faces[:1])
+    if case.restored is not None:
+        effect = heatmap_png(case.restored.effect[None], case.faces[:1])
         shown["effect"] = _data_url("png", effect[0])
     return shown
 
