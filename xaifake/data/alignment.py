@@ -57,11 +57,11 @@ class Alignment:
 
 
 def small_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """Return frames, uint8 (H, W, 3) RGB or (H, W), as small grey ones, uint8 (N, 36, 64)."""
+    """Return frames, uint8 (H, W, 3) RGB, as small grey ones, uint8 (N, 36, 64)."""
     small = []
     for frame in frames:
         frame = cv2.resize(frame, SMALL, interpolation=cv2.INTER_AREA)
-        small.append(frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+        small.append(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
     return np.array(small, np.uint8).reshape(-1, *SMALL[::-1])
 
 

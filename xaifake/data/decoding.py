@@ -101,7 +101,7 @@ def _packets(container, stream):
 
 @dataclass
 class FrameIndex:
-    """Which frames per video shows, in which order and when.
+    """Which frames a video shows, in which order and when.
 
     Attributes
     ----------

@@ -298,7 +298,7 @@ def _matched_frames(path, small, wanted):
 def align_catalogue(catalogue, workers=None, progress=True):
     """Align each fake of a catalogue to its original, to see which are pairs.
 
-    Both are read whole, which takes some ten seconds per pair of half a minute in full HD.
+    Both are read whole, which takes some fifteen seconds of a core per pair of 30 s in full HD.
 
     Parameters
     ----------

@@ -463,12 +463,13 @@ class PairedTest:
 def paired_test(
     detector: Detector, faces: Faces, seed: int = 0, resamples: int = 1000
 ) -> PairedTest:
-    """Test whether the evidence for 'fake' lies where the picture was manipulated.
+    """Compare each fake with its original, the same frame without the swap.
 
-    A fake's original is the same frame of its original. Put back inside the mask its pixels should
-    take away the whole gap between the two logits; put back elsewhere, nothing. 'Elsewhere' is the
-    patch of pixels nearest to a random place outside the mask, with as many pixels as the mask
-    has, or all that are outside if there are fewer.
+    How often the fake scores higher is a finding about the detector. The other two scores check
+    masks and compression: outside the mask both are the same picture, so the pixels put back inside
+    have to take away the whole gap between the logits, and those put back elsewhere nothing.
+    'Elsewhere' is the patch of pixels nearest to a random place outside the mask, with as many
+    pixels as the mask has, or all that are outside if there are fewer.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def activations(
     return np.concatenate([maps for (maps,) in answers])
 
 
-def map_layers(detector: Detector) -> list[str]:
+def map_layers(detector: Detector | keras.Model) -> list[str]:
     """Return the names of the layers that return maps out of a ReLU, from the first to the last."""
     return [node.name for node in _map_nodes(as_network(detector)[0])]
 
@@ -80,7 +80,7 @@ def _run(tensors, model, images, batch_size, progress):
 
 
 def activation_statistics(
-    detector: Detector,
+    detector: Detector | keras.Model,
     images: np.ndarray,
     batch_size: int = 16,
     value_range: tuple[float, float] | None = None,
@@ -181,7 +181,11 @@ def _mean_correlation(columns, picture):
 
 
 def class_differences(
-    detector: Detector, images: np.ndarray, labels: np.ndarray, layer: str, **options: Any
+    detector: Detector | keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    layer: str,
+    **options: Any,
 ) -> pd.DataFrame:
     """Tell which channels of a layer differ between real and fake faces.
 

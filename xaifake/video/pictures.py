@@ -78,7 +78,7 @@ def score_chart(prediction, footage):
 
     Parameters
     ----------
-    verdict : xaifake.video.report.Prediction
+    prediction : xaifake.video.report.Prediction
     footage : xaifake.data.media.Media
 
     Returns

@@ -34,6 +34,7 @@ from xaifake.explainers.request import batches, prepare
 from xaifake.progress import progress_bar
 
 if TYPE_CHECKING:
+    import keras
     import pandas as pd
 
     from xaifake.detector.detector import Detector
@@ -141,7 +142,7 @@ def explain_lrp(
 
 
 def relevance_by_layer(
-    detector: Detector,
+    detector: Detector | keras.Model,
     images: np.ndarray,
     method: str,
     target: str | int | Sequence[str | int] = "fake",
@@ -190,7 +191,7 @@ def relevance_by_layer(
 
 
 def relevance_at(
-    detector: Detector,
+    detector: Detector | keras.Model,
     images: np.ndarray,
     method: str,
     layers: Sequence[str],
