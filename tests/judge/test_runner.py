@@ -405,7 +405,7 @@ def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tm
 
     monkeypatch.setattr(runner, "load_faces", twinless)
     monkeypatch.setattr(runner.localisation, "mean_mask", own_mean)
-    tables = run(tmp_path, faces="control")
+    tables = run(tmp_path, faces_dir="control")
     assert list(tables) == list(WITHOUT_ORIGINALS)
     assert {p.stem for p in tmp_path.glob("*.parquet")} == set(WITHOUT_ORIGINALS)
     assert set(asked) == {("faces", "control", "test", 2.0), ("mean mask", 2.0, "control")}
