@@ -9,7 +9,7 @@ from xaifake.data import extract_faces, load_faces, read_catalogue
 from xaifake.data.alignment import PAIR, align, difference_mask, small_frames
 from xaifake.data.clips import embedded_clips
 from xaifake.data.dataset import read_manifest, read_statuses
-from xaifake.data.extraction import align_catalogue
+from xaifake.data.extraction import align_catalogue, frame_pair
 from xaifake.data.faces import FaceFinder, cut_mask, cut_square
 from xaifake.data.media import open_media
 from xaifake.errors import UserError
@@ -149,6 +149,22 @@ def test_fakes_without_masks_give_faces_and_with_twins_masks(clips, shortened, t
         mask = frames_of(clips.mask_path[row.video])[number][..., 0] >= 128
         overlaps.append(overlap(faces.masks[k], cut_mask(mask, square)))
     assert np.mean(overlaps) > 0.85 and min(overlaps) > 0.75
+
+
+def test_a_frame_its_original_and_its_mask_with_and_without_a_file_of_masks(clips, shortened):
+    root, kept = shortened
+    with_masks, without = read_catalogue(embedded_clips("tiny")), read_catalogue(root)
+    for fake in without[without.original.notna()].iloc[:2].itertuples():
+        number = kept[fake.video][9]
+        row = with_masks.set_index("video", drop=False).loc[fake.video]
+        frame, original, mask = frame_pair(row, with_masks, number)
+        np.testing.assert_array_equal(frame, frames_of(row.path)[number])
+        np.testing.assert_array_equal(original, frames_of(clips.path[row.original])[number])
+        np.testing.assert_array_equal(mask, frames_of(row.mask_path)[number][..., 1] >= 128)
+        again, beside, found = frame_pair(fake, without, 9)
+        for one, other in ((again, frame), (beside, original)):
+            assert np.abs(one.astype(int) - other).mean() < 3  # what another encoding changes
+        assert overlap(found, mask) > 0.75
 
 
 def test_masks_by_difference_of_whole_faces(clips):

@@ -9,4 +9,4 @@ from .dfd import (
     split_by_person as split_by_person,
     split_by_video as split_by_video,
 )
-from .extraction import extract_faces as extract_faces
+from .extraction import extract_faces as extract_faces, frame_pair as frame_pair

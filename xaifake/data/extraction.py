@@ -295,6 +295,45 @@ def _matched_frames(path, small, wanted):
         yield frame
 
 
+def frame_pair(
+    fake: pd.Series, catalogue: pd.DataFrame, number: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a frame of a fake, the frame of its original that it was made from, and its mask.
+
+    Parameters
+    ----------
+    fake : pandas.Series
+        A row of the catalogue with an ``original``.
+    catalogue : pandas.DataFrame
+        From `read_catalogue`.
+    number : int
+        Of the frame in the fake, from 0.
+
+    Returns
+    -------
+    frame, original : numpy.ndarray
+        ``uint8 (H, W, 3)`` RGB.
+    mask : numpy.ndarray of bool, (H, W)
+        Where the frame is manipulated: of the fake's file of masks; where it has none, by the
+        difference of the two frames (see `xaifake.data.alignment.difference_mask`).
+
+    Raises
+    ------
+    Unreadable
+        If a file cannot be read to its end, the original is another video, or a fake without a
+        file of masks does not show one face in this frame.
+    """
+    path = catalogue.set_index("video").path[fake.original]
+    frame = next(_frames(fake.path, [number]))
+    original = next(_matched_frames(path, _all_small(fake.path), [number]))
+    if isinstance(fake.mask_path, str):
+        return frame, original, next(_frames(fake.mask_path, [number]))[..., 1] >= 128
+    faces = FaceFinder().find(frame)
+    if len(faces) != 1:
+        raise Unreadable(f"{len(faces)} faces in frame {number}: without a mask it must show one")
+    return frame, original, _mask(frame, faces[0], {"original": original})[0]
+
+
 def align_catalogue(catalogue, workers=None, progress=True):
     """Align each fake of a catalogue to its original, to see which are pairs.
 
