@@ -268,6 +268,31 @@ def test_other_channels_are_refused(name):
         xaifake.explain(model, FACES.images, "gradient")
 
 
+def test_a_file_of_keras_2_answers_as_it_did_there(tmp_path):
+    """Separable and depthwise convolutions name what today's Keras refuses."""
+    keras_2 = pytest.importorskip("tf_keras", reason="comes with the extra innvestigate")
+    wide = {"padding": "same", "activation": "relu"}
+    theirs = keras_2.Sequential(
+        [
+            keras_2.Input((SIDE, SIDE, 3)),
+            keras_2.layers.SeparableConv2D(6, 3, **wide),
+            keras_2.layers.BatchNormalization(),
+            keras_2.layers.DepthwiseConv2D(3, depth_multiplier=2, **wide),
+            keras_2.layers.GlobalAveragePooling2D(),
+            keras_2.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    for weight in theirs.weights:
+        positive = "moving_variance" in weight.name
+        weight.assign(rng.uniform(0.5 if positive else -0.5, 0.7, weight.shape))
+    with warnings.catch_warnings(action="ignore"):
+        theirs.save(tmp_path / "keras_2.h5")
+    ours = Detector.from_keras(tmp_path / "keras_2.h5", value_range=(0, 1), check=False)
+    told = theirs.predict(FACES.images[:6].astype(np.float32) / 255, verbose=0)[:, 0]
+    np.testing.assert_allclose(ours.logits(FACES.images[:6]), logit(told), rtol=1e-3)
+
+
 def test_a_saved_model_is_loaded_and_one_that_cannot_be_says_why(tmp_path):
     path = tmp_path / "mine.keras"
     network(L.Activation("sigmoid")).save(path)

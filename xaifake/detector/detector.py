@@ -121,7 +121,7 @@ class Detector:
 
         Parameters
         ----------
-        model : keras.Model, or path of a .keras or .h5 file
+        model : keras.Model, or path of a .keras or .h5 file, one of Keras 2 too
             One input, pictures (N, H, W, 3); one output, (N, 1) or (N, 2).
         value_range : (float, float)
             What black and white are to the model, such as (0, 1) or, if it rescales its input
@@ -332,12 +332,31 @@ def takes_detector(function: Function) -> Function:
     return cast(Function, checked)
 
 
+# What Keras 2 wrote of these layers into an .h5 file, though it means nothing to them.
+_MEANINGLESS = ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint")
+
+
+def _from_keras_2(layer):
+    """Return what builds a layer from a file of Keras 2, without what today's refuses."""
+
+    def from_config(config):
+        return layer.from_config({k: v for k, v in config.items() if k not in _MEANINGLESS})
+
+    return type(layer.__name__, (), {"from_config": staticmethod(from_config)})
+
+
+_OF_KERAS_2 = {
+    layer.__name__: _from_keras_2(layer)
+    for layer in (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+}
+
+
 def _read(path):
     """Load a model that Keras saved."""
     if not path.is_file():
         raise UserError(f"No model at {path}: give a file that model.save wrote, FILE.keras.")
     try:
-        return keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, custom_objects=_OF_KERAS_2, compile=False)
     except Exception as error:  # whatever a file may hold
         said = " ".join(str(error).split())[:200]
         raise UserError(
