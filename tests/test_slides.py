@@ -16,8 +16,8 @@ def lectures(tmp_path_factory):
     return make_slides.make(tmp_path_factory.mktemp("html"), NOTEBOOKS)
 
 
-def test_there_are_two_lectures_with_figures_of_the_book(lectures):
-    assert [path.name for path in lectures] == ["lecture_1.html", "lecture_2.html"]
+def test_there_are_three_lectures_with_figures_of_the_book(lectures):
+    assert [path.name for path in lectures] == [f"lecture_{n}.html" for n in (1, 2, 3)]
     for path in lectures:
         page, text = pages.read_page(path), path.read_text(encoding="utf-8")
         assert 18 <= text.count("<section>") <= 30 and len(page.images) >= 12

@@ -1,4 +1,4 @@
-"""Make the slides of two lectures from outlines and the book's own figures.
+"""Make the slides of the lectures from outlines and the book's own figures.
 
     python tools/make_slides.py
 

@@ -1,6 +1,6 @@
 """Self-blended faces: fakes made from real portraits alone, with their masks (chapter 03_training).
 
-Shiraishi and Yamasaki (2022), 'Detecting Deepfakes with Self-Blended Images': a slightly changed
+Shiohara and Yamasaki (2022), 'Detecting Deepfakes with Self-Blended Images': a slightly changed
 copy of a face is pasted onto the face itself. What gives it away is what gives a swap away, a seam
 and two kinds of pixels in one picture, and nobody is shown as somebody else.
 """
