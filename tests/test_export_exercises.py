@@ -1,11 +1,18 @@
 """The exercises as assignments: solved they pass their checkers, and graders find their marks."""
 
+import csv
+import json
+import os
+import shutil
+import sys
+
 import nbformat
 import pytest
 
 import chapters
 import export_exercises
 from page_code import run_here
+from test_colab import UV, run
 
 STEMS = [path.stem for path in chapters.chapter_paths()]
 # nbgrader's own rules for a cell of its schema 3: which flags go together.
@@ -65,3 +72,40 @@ def test_what_is_solved_passes_and_what_is_handed_out_does_not(tmp_path):
     *_, answer, test = cleared(first)
     with pytest.raises(NotImplementedError):
         run_here([answer, test], tmp_path)
+
+
+@pytest.mark.slow
+def test_nbgrader_gives_the_solved_assignment_its_points_and_the_blank_one_none(tmp_path):
+    """The round trip with nbgrader itself, in an environment of its own beside this kernel's."""
+    tools, course, kernel = (
+        tmp_path / "tools",
+        tmp_path / "course",
+        tmp_path / "kernels" / "python3",
+    )
+    kernel.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3"}))
+    run(UV, "venv", "--quiet", "--no-project", "--python", sys.executable, tools)
+    run(UV, "pip", "install", "--quiet", "--python", tools / "bin" / "python", "nbgrader==0.9.6")
+    environment = {**os.environ, "JUPYTER_PATH": str(tmp_path), "PYTHONPATH": str(chapters.ROOT)}
+    environment["PATH"] = f"{tools / 'bin'}{os.pathsep}{environment['PATH']}"
+    here = {"cwd": course, "env": environment}
+    (solved,) = export_exercises.export("nbgrader", course / "source", ["11_verdict"])
+    run("nbgrader", "generate_assignment", "11_verdict", **here)
+    blank = course / "release" / "11_verdict" / solved.name
+    for student, notebook in {"solved": solved, "blank": blank}.items():
+        folder = course / "submitted" / student / "11_verdict"
+        folder.mkdir(parents=True)
+        shutil.copy(notebook, folder)
+    run(
+        "nbgrader",
+        "autograde",
+        "11_verdict",
+        "--create",
+        "--ExecutePreprocessor.timeout=600",
+        **here,
+    )
+    run("nbgrader", "export", "--to", "grades.csv", **here)
+    with (course / "grades.csv").open() as file:
+        scores = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert scores == {"solved": 1.0, "blank": 0.0}

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from xaifake.data import portraits
+from xaifake.data.dataset import decode_image
 from xaifake.data.faces import encode_jpeg
 from xaifake.data.portrait_folders import FoundPortraits
 from xaifake.detector.batches import EpochBatches
 from xaifake.detector.pairs import PairedFaces
+from xaifake.detector.training import PairLoss
 
 RUN = {"batch_size": 8, "images_per_epoch": 40, "seed": 1}
 CLIPS = np.repeat(["a", "b", "c"], [6, 2, 1])
@@ -66,19 +68,37 @@ def test_real_and_fake_go_through_the_same_chain(faces):
         assert gap.mean() > 10 and gap.std() < 12
 
 
-def test_easy_pairs_are_not_degraded_and_clearly_different():
+def blurred(faces, count=24):
+    """Share of the pairs of portraits whose pasted part is less sharp than the same of the real."""
+    found = 0
+    for number in range(count):
+        pair, mask = faces.make(len(CLIPS) + number % 3, [number])
+        edges = [cv2.Laplacian(x.astype(np.float32).mean(axis=2), cv2.CV_32F) for x in pair]
+        real, fake = (np.abs(one)[mask].mean() for one in edges)
+        found += fake < 0.95 * real
+    return found / count
+
+
+def test_easy_pairs_are_told_by_blur_and_the_others_are_not():
     faces = paired_faces()
-    hard = [faces.make(len(CLIPS), [number])[0] for number in range(12)]
+    assert 0.3 < blurred(faces) < 0.7
     faces.easy = 1.0
-    assert faces.of_portraits(faces.draw_balanced(40, np.random.default_rng(0))).all()
-    easy = [faces.make(len(CLIPS), [number])[0] for number in range(12)]
-    gaps = [
-        np.median([np.abs(fake.astype(int) - real).mean() for real, fake in pairs])
-        for pairs in (easy, hard)
-    ]
-    assert gaps[0] > 1.5 * gaps[1]
-    faces.easy = 0.4  # and half of the others
-    assert faces.of_portraits(faces.draw_balanced(40, np.random.default_rng(0))).mean() == 0.7
+    assert blurred(faces) == 1
+    for pair in range(3):  # of videos: as they are
+        for made, encoded in zip(faces.make(pair, [0])[0], (faces.originals, faces.fakes)):
+            np.testing.assert_array_equal(made, decode_image(encoded[pair]))
+
+
+def test_the_loss_of_pairs_is_that_of_each_picture_and_of_their_gap():
+    logits = np.array([[0.3], [1.2], [-0.5], [-2.0]], np.float32)  # real, fake, real, fake
+    labels = np.array([[0], [1], [0], [1]], np.float32)
+    each = np.log1p(np.exp(np.where(labels == 1, -logits, logits))).mean()
+    gaps = np.log1p(np.exp(-np.array([1.2 - 0.3, -2.0 + 0.5]))).mean()
+    assert float(PairLoss()(labels, logits)) == pytest.approx(each + gaps, rel=1e-6)
+    # What both of a pair have in common does not count in the second part.
+    moved = logits + np.array([[3], [3], [-1], [-1]], np.float32)
+    each_moved = np.log1p(np.exp(np.where(labels == 1, -moved, moved))).mean()
+    assert float(PairLoss()(labels, moved)) == pytest.approx(each_moved + gaps, rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.3, 2.0])

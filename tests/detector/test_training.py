@@ -403,3 +403,5 @@ def test_a_batch_that_the_devices_cannot_share_equally_is_refused():
     devices.check_batch(8)
     with pytest.raises(UserError, match="batch_size is 6, for 4 devices: give a multiple of 4"):
         devices.check_batch(6)
+    with pytest.raises(UserError, match="batch_size is 12, for 4 .* of 2: give a multiple of 8"):
+        devices.check_batch(12, together=2)

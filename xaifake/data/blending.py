@@ -68,9 +68,10 @@ class Blend:
 def draw_blend(rng, kinds=KINDS, easy=False):
     """Draw how a face is pasted onto itself.
 
-    Four in ten are neither degraded nor sharpened, so that blur alone does not tell, and the
-    strength of the change of colour is drawn from none to clearly visible. In easy ones, to begin a
-    training with, what is pasted is opaque, degraded, and clearly of another colour.
+    Four in ten are neither degraded nor sharpened, and the face around is changed as often as what
+    is pasted, so that blur alone does not tell. The strength of the change of colour is drawn from
+    none to clearly visible. In easy ones, to begin a training with, what is pasted is opaque,
+    degraded, and clearly of another colour.
 
     Parameters
     ----------
@@ -84,19 +85,19 @@ def draw_blend(rng, kinds=KINDS, easy=False):
     -------
     Blend
     """
-    strength = 1.0 if easy else rng.uniform()
+    strength, more = (1.0, 2) if easy else (rng.uniform(), 1)
     quality = rng.choice(["untouched", "degraded", "sharpened"], p=[0.4, 0.45, 0.15])
     degraded_px = float(np.exp(rng.uniform(np.log(36), np.log(60 if easy else 150))))
     opacity = float(rng.choice([0.5, 0.75, 1.0], p=[0.1, 0.3, 0.6]))
-    changed = str(rng.choice(["source", "target"], p=[0.7, 0.3]))
+    changed = str(rng.choice(["source", "target"]))
     return Blend(
         kind=str(rng.choice(kinds)),
         warp=rng.uniform(0, 0.06),
         feather=float(np.exp(rng.uniform(np.log(0.01), np.log(0.06)))),
         opacity=1.0 if easy else opacity,
         changed="source" if easy else changed,
-        gain=tuple(np.exp(strength * (rng.normal(0, 0.08) + rng.normal(0, 0.04, 3)))),
-        offset=tuple(strength * (rng.normal(0, 8) + rng.normal(0, 4, 3))),
+        gain=tuple(np.exp(strength * (rng.normal(0, 0.08) + rng.normal(0, 0.04 * more, 3)))),
+        offset=tuple(strength * (rng.normal(0, 8) + rng.normal(0, 4 * more, 3))),
         saturation=float(np.exp(strength * rng.normal(0, 0.25))),
         degraded_px=degraded_px if easy or quality == "degraded" else 0.0,
         sharpened=rng.uniform(0.4, 1.5) if quality == "sharpened" and not easy else 0.0,

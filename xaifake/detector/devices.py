@@ -78,12 +78,12 @@ class Devices:
             jax = sys.modules["jax"]
             self.host, self.hosts = jax.process_index(), jax.process_count()
 
-    def check_batch(self, size):
-        """Raise a UserError if a batch of this size has no equal parts."""
-        if size % self.count:
-            raise UserError(
-                f"batch_size is {size}, for {self.count} devices: give a multiple of {self.count}."
-            )
+    def check_batch(self, size, together=1):
+        """Raise a UserError if a batch has no equal parts, in which so many stay together."""
+        parts = self.count * together
+        if size % parts:
+            of = f"{self.count} devices" + (f" and groups of {together}" if together > 1 else "")
+            raise UserError(f"batch_size is {size}, for {of}: give a multiple of {parts}.")
 
     def scope(self):
         """Return the context in which a model is built and trained on all devices."""

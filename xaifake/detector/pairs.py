@@ -20,9 +20,9 @@ from xaifake.detector.batches import PAIR, spread_over_clips
 class PairedFaces:
     """Pairs to train on; takes the place of `EncodedFaces`.
 
-    The attribute `easy` is a share, from 0 to 1, of all pairs: so many are portraits that are not
-    degraded and whose blends are clearly visible. A network that knows nothing yet finds no trace
-    in the others, among which `portrait_share` counts.
+    The attribute `easy` is a share, from 0 to 1, of all pairs: so many are not degraded, and those
+    of portraits have clearly visible blends. A network that knows nothing yet finds no trace in the
+    others.
 
     Row 2k is the real face of pair k, row 2k + 1 its fake. The pairs of videos come first, then
     one for each portrait, whose blend and degradations are another with each draw.
@@ -62,7 +62,7 @@ class PairedFaces:
     def draw_balanced(self, count, rng):
         """Return `count` rows, a real face and its fake by turns, each kind of source spread."""
         pairs = math.ceil(count / 2)
-        of_portraits = round(self._share_of_portraits() * pairs)
+        of_portraits = round(self.portrait_share * pairs)
         clips = spread_over_clips(self.clips, pairs - of_portraits, rng)
         names = np.arange(len(self.portraits))
         drawn = spread_over_clips(names, of_portraits, rng) + len(self.fakes)
@@ -119,7 +119,7 @@ class PairedFaces:
             bool (128, 128), what was pasted into a portrait; None for a pair of videos.
         """
         rng = np.random.default_rng(seed)
-        easy = pair >= len(self.fakes) and rng.uniform() < self.easy / self._share_of_portraits()
+        easy = rng.uniform() < self.easy
         chain = PLAIN if easy else draw_chain(rng)
         if pair < len(self.fakes):
             # Turned faces are in the videos already, and a cut one has no pixels beyond its edge.
@@ -129,9 +129,6 @@ class PairedFaces:
             face_px = len(alpha) / self.scale
         made = tuple(degrade(picture, face_px, chain) for picture in pictures)
         return made, None if pair < len(self.fakes) else degrade_mask(alpha)
-
-    def _share_of_portraits(self):
-        return self.easy + (1 - self.easy) * self.portrait_share
 
     def _of_videos(self, pair):
         return [decode_image(ones[pair]) for ones in (self.originals, self.fakes)]

@@ -54,7 +54,7 @@ BATCH_STATISTICS_IMAGES = 160
 RECALIBRATION_IMAGES = 2000
 HELD_OUT_PORTRAITS = 0.1  # share of the portraits that validate
 PORTRAITS = "portraits.parquet"
-EASY = 0.6  # share of the epochs in which some pairs are easy, all of them in the first
+EASY = 0.35  # share of the epochs in which some pairs are easy, all of them in the first
 
 
 @renamed_arguments(faces="faces_dir")
@@ -86,9 +86,10 @@ def train(
 
     With `portraits` every batch consists of pairs, a real face and its own fake: self-blended
     portraits (see `xaifake.data.blending`) and fakes of the extracted faces with their originals.
-    All go through one chain of degradations (`xaifake.data.degradations`), in validation too. The
-    first epoch has only pairs that are easy to tell apart (`xaifake.detector.pairs`), and fewer and
-    fewer of them follow. A tenth of the portraits is kept for validation.
+    All go through one chain of degradations (`xaifake.data.degradations`), in validation too, and
+    the loss also asks which of a pair is the fake (`PairLoss`). The first epoch has only pairs that
+    are easy to tell apart (`xaifake.detector.pairs`), and fewer and fewer of them follow. A tenth
+    of the portraits is kept for validation.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def train(
     _check_settings(settings)
     join_hosts()
     devices = Devices()
-    devices.check_batch(batch_size)
+    devices.check_batch(batch_size, together=2 if listed else 1)
     read = _read_pairs if listed else _read
     training, validation = (read(faces_dir, split, settings) for split in ("train", "validation"))
     settings["data"] = digest([(faces.labels, faces.encoded) for faces in (training, validation)])
@@ -287,7 +288,23 @@ def recalibrate(model, batches):
             layer.momentum = momentum
 
 
-def model_to_fit(network, shape, learning_rate, precision, devices):
+class PairLoss(keras.losses.BinaryCrossentropy):
+    """Cross-entropy of each picture, and of which picture of a pair is the fake.
+
+    What a pair has in common, person, scene and compression, falls out of the second part, which
+    is that of the difference of the two logits. Rows are a real face and its fake by turns.
+    """
+
+    def __init__(self):
+        super().__init__(from_logits=True)
+
+    def call(self, labels, logits):
+        """Return the loss of each picture, float32 (N,)."""
+        gaps = keras.ops.squeeze(logits[1::2] - logits[0::2], -1)
+        return super().call(labels, logits) + keras.ops.repeat(keras.ops.softplus(-gaps), 2)
+
+
+def model_to_fit(network, shape, learning_rate, precision, devices, paired=False):
     """Make the compiled model that `train` fits.
 
     Parameters
@@ -302,6 +319,8 @@ def model_to_fit(network, shape, learning_rate, precision, devices):
         The network's; with "mixed_float16" the loss is scaled.
     devices : Devices
         What trains. A single processor under TensorFlow gets the network's fused copy.
+    paired : bool
+        Whether batches are pairs, and `PairLoss` is what is made small.
 
     Returns
     -------
@@ -320,7 +339,7 @@ def model_to_fit(network, shape, learning_rate, precision, devices):
     # Keras compiles with XLA, but on TensorFlow's CPU, where XLA is slower.
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        loss=PairLoss() if paired else keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
     )
     return network, model
@@ -416,7 +435,7 @@ class _Run:
             warmup_steps=WARM_UP_STEPS,
         )
         self.network, self.model = model_to_fit(
-            network, self.training.shape, schedule, precision, self.devices
+            network, self.training.shape, schedule, precision, self.devices, self.training.paired
         )
         self.model.optimizer.build(self.model.trainable_variables)
         if self.checkpoint.is_file():
