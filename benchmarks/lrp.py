@@ -119,7 +119,7 @@ def export(request, folder):
     """Write the folded network and the pictures for the other processes."""
     from xaifake.explainers import innvestigate
     from xaifake.explainers.lrp.batch_norms import MergePlan
-    from xaifake.explainers.lrp.network import steps
+    from xaifake.explainers.lrp.layers import steps
 
     folding = MergePlan(request.model)
     found = steps(folding.build(), folding.weights())

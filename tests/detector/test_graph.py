@@ -8,6 +8,7 @@ import xaifake
 from small import METHODS, SIZE, chain, detector, draw_weights, floats, logits, pictures
 from xaifake.detector.graph import as_functional, find_layer, flatten, nodes, without_head
 from xaifake.errors import UserError
+from xaifake.explainers import activations
 
 layers = keras.layers
 
@@ -119,16 +120,64 @@ def test_a_model_with_branches_in_and_around_it_becomes_flat():
     assert flatten(flat) is flat and flatten(model) is flat
 
 
-def test_models_whose_layers_have_the_same_names_stay_as_they_are():
-    inner = keras.Sequential(
-        [keras.Input((SIZE, SIZE, 3)), layers.Conv2D(3, 1, name="same"), layers.ReLU()]
+@pytest.mark.parametrize("method", ["gradient", "grad_cam", "guided_backprop", "lrp.z"])
+def test_layers_of_two_models_may_have_the_same_name(method):
+    def make(*inner):
+        first = [*inner, layers.Conv2D(3, 1, name="same"), layers.ReLU(name="relu")]
+        if inner:
+            first = [keras.Sequential(first, name="base")]
+        name = "same" if inner else "base_same"
+        last = [layers.Conv2D(2, 1, name=name), layers.ReLU(name="last"), layers.Flatten()]
+        return draw_weights(chain(*first, *last, layers.Dense(1)))
+
+    model, plain = make(keras.Input((SIZE, SIZE, 3))), make()
+    images = floats(2)
+    for seed in (0, 1):  # weights that change are those of both
+        draw_weights(model, seed), draw_weights(plain, seed)
+        found = xaifake.explain(model, images, method, progress=False)
+        expected = xaifake.explain(plain, images, method, progress=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert {"same", "base.same"} < {node.name for node in nodes(flatten(model))}
+    maps = activations(model, images, "base.same")
+    np.testing.assert_allclose(maps, activations(plain, images, "same"), atol=1e-6)
+
+
+def shared(call_twice):
+    """Return a model that calls a model, and so its layers, twice, or two of the same weights."""
+    inner, other = (
+        keras.Sequential(
+            [keras.Input((SIZE, SIZE, 3)), layers.Conv2D(3, 3, padding="same", name="conv" + end)]
+            + [layers.ReLU(name="act" + end)]
+        )
+        for end in ("", "_again")
     )
-    model = chain(inner, layers.Conv2D(2, 1, name="same"), layers.Flatten(), layers.Dense(1))
-    assert flatten(model) is as_functional(model)
-    found = xaifake.explain(model, floats(2), "gradient", progress=False)
-    assert np.isfinite(found).all() and np.abs(found).max() > 0
-    with pytest.raises(UserError, match="as one layer, and its inside cannot be"):
-        xaifake.explain(model, floats(2), "grad_cam", progress=False)
+    picture = x = keras.Input((SIZE, SIZE, 3))
+    for copy in (inner, inner if call_twice else other):
+        x = layers.Add()([copy(x), x])
+    model = draw_weights(keras.Model(picture, layers.Dense(1)(layers.Flatten()(x))))
+    draw_weights(inner), draw_weights(other), draw_weights(model.layers[-1])
+    return model
+
+
+@pytest.mark.parametrize("method", ["gradient", "grad_cam", "guided_backprop", "lrp.gamma"])
+def test_a_layer_that_is_called_twice_is_like_two_with_the_same_weights(method):
+    images = floats(2)
+    maps = [xaifake.explain(shared(twice), images, method) for twice in (True, False)]
+    assert np.abs(maps[0]).max() > 0
+    np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-7)
+    names = [[node.name for node in nodes(flatten(shared(twice)))] for twice in (True, False)]
+    assert {"conv", "conv.2", "act.2"} < set(names[0]) and len(names[0]) == len(names[1])
+
+
+def test_a_model_of_its_own_class_in_a_model_is_named():
+    class Own(keras.Model):
+        def call(self, x):
+            return 2 * x
+
+    model = chain(Own(name="mine"), layers.Conv2D(3, 1), layers.Flatten(), layers.Dense(1))
+    assert np.abs(xaifake.explain(model, floats(2), "gradient")).max() > 0
+    with pytest.raises(UserError, match="holds 'mine', a model of its own class"):
+        xaifake.explain(model, floats(2), "grad_cam")
 
 
 def test_a_layer_is_found_by_name_and_the_nearest_suggested():

@@ -3,6 +3,8 @@
 Every method that looks into a network starts here (chapters 03_training to 07_gradients).
 """
 
+import inspect
+from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from weakref import WeakKeyDictionary, ref
@@ -91,28 +93,34 @@ def forget():
 
 @dataclass
 class Node:
-    """One layer, or operation such as ``keras.ops.relu``, of a model.
+    """One call of a layer, or of an operation such as ``keras.ops.relu``, in a model.
 
     Attributes
     ----------
     layer : keras.layers.Layer or keras.Operation
+    name : str
+        The layer's name; of its second call in the model that and ".2", and so on.
     inputs : list of str
-        Names of the layers whose outputs it takes; empty for the model's input.
+        Names of the nodes whose outputs it takes; empty for the model's input.
     output : keras.KerasTensor
         What it returns in this model.
     sources : list of keras.KerasTensor
         What it takes in this model.
+    arguments : keras.src.ops.symbolic_arguments.SymbolicArguments
+        All that it was called with, as Keras keeps it.
     """
 
     layer: keras.layers.Layer
+    name: str
     inputs: list
     output: keras.KerasTensor
     sources: list
+    arguments: object
 
-    @property
-    def name(self):
-        """The layer's name."""
-        return self.layer.name
+    def run(self, values):
+        """Call the layer as in the model, with other values of `sources` by their ``id``."""
+        args, options = self.arguments.fill_in(values)
+        return self.layer(*args, **options)
 
     @property
     def layer_has_weights(self):
@@ -138,7 +146,7 @@ class Node:
 
 
 def nodes(model):
-    """Return a model's layers in an order in which data can pass them.
+    """Return the calls of a model's layers in an order in which data can pass them.
 
     Parameters
     ----------
@@ -152,34 +160,47 @@ def nodes(model):
     Raises
     ------
     UserError
-        If the model is of another kind, holds a model as a layer, or uses a layer twice.
+        If the model is of another kind, holds one whose layers cannot be followed, or a layer that
+        returns several tensors.
     """
-    model = as_functional(model)
-    found = {}
-    waiting = [model.outputs[0]]
-    while waiting:
-        node = node_behind(waiting.pop())
-        layer = node.layer
-        if layer.name not in found:
-            found[layer.name] = node
-            waiting += node.sources
-        elif found[layer.name].output is not node.output:
-            raise UserError(f"The model uses the layer {layer.name!r} twice: give each its own.")
+    names, times, found = {}, Counter(), []
+    for call in _calls(as_functional(model)):
+        layer = call.operation
         if isinstance(layer, keras.Model):
             raise UserError(
-                f"The model holds the model {layer.name!r} as one layer, and its inside cannot be "
-                "reached: build one flat model out of both."
+                f"The model holds {layer.name!r}, a model of its own class, and its inside cannot "
+                "be reached: build one model out of both by keras.Model(inputs, outputs)."
             )
-    return [found[layer.name] for layer in model.operations]
+        if len(call.outputs) > 1:
+            raise UserError(
+                f"The layer {layer.name!r} returns {len(call.outputs)} tensors: give a model whose "
+                "layers return one each."
+            )
+        times[layer.name] += 1
+        name = layer.name if times[layer.name] == 1 else f"{layer.name}.{times[layer.name]}"
+        names[id(call.outputs[0])] = name
+        inputs = [names[id(tensor)] for tensor in call.input_tensors]
+        found.append(Node(layer, name, inputs, call.outputs[0], call.input_tensors, call.arguments))
+    return found
+
+
+def _calls(model):
+    """Return Keras' own nodes of a functional model, in an order in which data can pass them."""
+    place = {id(layer): number for number, layer in enumerate(model.operations)}
+    return [
+        call
+        for _, calls in sorted(model._nodes_by_depth.items(), reverse=True)
+        for call in sorted(calls, key=lambda call: place[id(call.operation)])
+    ]
 
 
 def node_behind(tensor):
     """Return the layer that made a tensor of a model, with its inputs, as a `Node`."""
     # A layer may serve several models; only the tensor tells which of its calls is this one's.
-    layer, call, _ = tensor._keras_history
-    first = isinstance(layer, keras.layers.InputLayer)
-    sources = [] if first else list(layer._inbound_nodes[call].input_tensors)
-    return Node(layer, [t._keras_history.operation.name for t in sources], tensor, sources)
+    layer, number, _ = tensor._keras_history
+    call = layer._inbound_nodes[number]
+    inputs = [source._keras_history.operation.name for source in call.input_tensors]
+    return Node(layer, layer.name, inputs, tensor, call.input_tensors, call.arguments)
 
 
 def as_functional(model):
@@ -233,7 +254,7 @@ def find_layer(model, name):
     return found[name]
 
 
-def flatten(model):
+def flatten(model, attention=False):
     """Return a model in whose graph the layers of the models that it holds stand themselves.
 
     A network that was trained before, with a new end, is one layer and the end to Keras.
@@ -242,13 +263,16 @@ def flatten(model):
     ----------
     model : keras.Model
         Functional or Sequential.
+    attention : bool
+        Whether what multi-head attention is made of stands there too, under its name and a dot.
 
     Returns
     -------
     keras.Model
-        The same answers by the same layers; the model itself where it is flat already, or where
-        layers of two models have the same name, which Keras has in one model only once. Models of
-        their own class, whose layers cannot be followed, stay single layers.
+        The same answers by the same layers; the model itself where it is flat already. Of layers of
+        the same name, which Keras has in one model only once, those of inner models are called by
+        the inner model's name and a dot before their own. Models of their own class, whose layers
+        cannot be followed, stay single layers.
 
     Raises
     ------
@@ -256,48 +280,121 @@ def flatten(model):
         As in `as_functional`.
     """
     model = as_functional(model)
-    names = [layer.name for layer in _operations(model)]
-    if len(names) == len(model.operations) or len(set(names)) < len(names):
+    if not any(_has_graph(layer) or attention and _is_attention(layer) for layer in _all(model)):
         return model
 
     def make():
         tensor = model.inputs[0]
-        return keras.Model(tensor, _inline(model, tensor), name=model.name)
+        (answer,) = _Inliner(model, attention).run(model, [tensor])
+        return keras.Model(tensor, answer, name=model.name)
 
-    return kept(model, "flat", make)
+    return kept(model, ("flat", attention), make)
 
 
-def _operations(model):
-    """Yield what a model calls, with what models within it call in their place, inputs once."""
-    for layer in model.operations:
-        if _has_graph(layer):
-            inner = as_functional(layer)
-            inputs = {tensor._keras_history.operation for tensor in inner.inputs}
-            yield from (one for one in _operations(inner) if one not in inputs)
-        else:
-            yield layer
+def _all(model):
+    return [call.operation for call in _calls(model)]
 
 
 def _has_graph(layer):
     return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
 
 
-def _inline(model, tensor):
-    """Return what a model's layers, and those of the models among them, make of an input."""
-    last, answers = node_behind(model.outputs[0]).layer, {}
+def _is_attention(layer):
+    return type(layer) is keras.layers.MultiHeadAttention
 
-    def call(layer, *args, **options):
+
+class _Inliner:
+    """Calls the layers of a model and of those within it anew, each under a name of its own."""
+
+    def __init__(self, model, attention):
+        self._attention = attention
+        self._named = {x.name: x for x in model.operations if not _has_graph(x)}
+        self._used = {id(x): x for x in self._named.values()}
+
+    def run(self, model, tensors):
+        """Return what a model makes of tensors, as a list."""
+        values = dict(zip(map(id, model.inputs), tensors, strict=True))
+        for call in _calls(model):
+            if call.is_input:
+                continue
+            args, options = call.arguments.fill_in(values)
+            answers = keras.tree.flatten(self._call(call.operation, model, args, options))
+            values |= zip(map(id, call.outputs), answers, strict=True)
+        return [values[id(tensor)] for tensor in model.outputs]
+
+    def _call(self, layer, model, args, options):
         if _has_graph(layer):
-            answers[layer.name] = _inline(as_functional(layer), args[0])
-        else:
-            answers[layer.name] = layer(*args, **options)
-        return answers[layer.name]
+            inner = layer if hasattr(layer, "_nodes_by_depth") else as_functional(layer)
+            return self.run(inner, keras.tree.flatten(args or options.get("inputs")))
+        if self._attention and _is_attention(layer):
+            given = inspect.signature(layer.call).bind(*args, **options).arguments
+            given = {
+                n: value for n, value in given.items() if value is not None and value is not False
+            }
+            if _is_plain(layer, given):
+                return self._attend(layer, **{"key": given["value"], **given})
+        return self._own(layer, model.name)(*args, **options)
 
-    # Without the model's loss and metrics, which a clone would have to rebuild. The clone itself
-    # begins anew at its input, so that the answers are taken on the way.
-    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    keras.models.clone_model(bare, tensor, clone_function=lambda layer: layer, call_function=call)
-    return answers[last.name]
+    def _own(self, layer, owner):
+        """Return a layer, or one that shares all with it but the name, if that is taken."""
+        if id(layer) not in self._used:
+            name = layer.name
+            while self._named.setdefault(name, layer) is not layer:
+                name = f"{owner}.{name}"
+            self._used[id(layer)] = layer if name == layer.name else _twin(layer, name)
+        return self._used[id(layer)]
+
+    def _attend(self, layer, query, key, value):
+        """Call what multi-head attention consists of, step by step (Vaswani et al. 2017)."""
+
+        def call(kind, name, x, *settings):
+            return kind(*settings, name=f"{layer.name}.{name}")(x)
+
+        def product(name, a, b):
+            tensor = keras.ops.matmul(a, b)
+            tensor._keras_history.operation.name = f"{layer.name}.{name}"
+            return tensor
+
+        kinds = keras.layers
+        q, k, v = (
+            call(kinds.Permute, f"{name}_by_head", self._part(layer, name, dense)(given), order)
+            for name, dense, given, order in (
+                ("query", layer.query_dense, query, (2, 1, 3)),
+                ("key", layer.key_dense, key, (2, 3, 1)),
+                ("value", layer.value_dense, value, (2, 1, 3)),
+            )
+        )
+        scores = call(kinds.Rescaling, "scores", product("product", q, k), layer.key_dim**-0.5)
+        mixed = product("mix", call(kinds.Softmax, "softmax", scores), v)
+        mixed = call(kinds.Permute, "mix_by_place", mixed, (2, 1, 3))
+        answer = self._part(layer, "output", layer.output_dense)(mixed)
+        # The dense layer does not know how many rows there are; who takes its answer may need it.
+        shape = layer.compute_output_shape(query.shape, value.shape)[1:]
+        return call(kinds.Reshape, "rows", answer, [-1 if n is None else n for n in shape])
+
+    def _part(self, layer, name, dense):
+        if id(dense) not in self._used:
+            self._used[id(dense)] = _twin(dense, f"{layer.name}.{name}")
+        return self._used[id(dense)]
+
+
+def _is_plain(layer, given):
+    """Whether attention is over rows of vectors, without mask, gate or window."""
+    config = layer.get_config()
+    rows = all(isinstance(x, keras.KerasTensor) and len(x.shape) == 3 for x in given.values())
+    return (
+        rows
+        and set(given) <= {"query", "value", "key"}
+        and not (config.get("use_gate") or config.get("sliding_window"))
+    )
+
+
+def _twin(layer, name):
+    """Return a layer with the variables and settings of another, and calls of its own."""
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(layer.__dict__)
+    twin.__dict__.update(name=name, _inbound_nodes=[], _outbound_nodes=[])
+    return twin
 
 
 def without_head(model):

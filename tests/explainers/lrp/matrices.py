@@ -1,8 +1,8 @@
-"""Layers as explicit matrices, and LRP's rules on them: NumPy, float64, no TensorFlow.
+"""Layers as explicit matrices, and LRP's rules on them: NumPy, float64.
 
-Kernels are put into their places by loops, and a rule is its formula on the array of all products
-``x_i w_ij``. Inputs and relevance are rows, (pictures, inputs) and (pictures, outputs). Each rule
-returns the inputs' relevance and the biases'.
+Kernels are put into their places by loops, or weights asked of Keras one by one, and a rule is its
+formula on the array of all products ``x_i w_ij``. Inputs and relevance are rows, (pictures, inputs)
+and (pictures, outputs). Each rule returns the inputs' relevance and the biases'.
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,23 @@ def matrix_of(layer, shape, weights=None):
     bias = weights[-1] if layer.use_bias else np.zeros(kernel.shape[-1])
     outputs = full.shape[3:] if len(shape) == 3 else full.shape[-1:]
     return _flat(full, np.broadcast_to(bias, outputs), connected, outputs)
+
+
+def probed(layer, shape, weights):
+    """Return any layer as a matrix, by asking Keras' own what it makes of each single input."""
+    own = type(layer).from_config(layer.get_config() | {"dtype": "float64"})
+    own.build((None, *shape))
+    count = 2 if "Separable" in type(layer).__name__ else 1
+    units = np.concatenate([np.zeros((1, *shape)), np.eye(np.prod(shape)).reshape(-1, *shape)])
+
+    def answers(kernels, biases):
+        own.set_weights([*kernels, *biases])
+        return np.asarray(own(units), float)
+
+    none, ones = [0 * w for w in weights[count:]], [np.ones(w.shape) for w in weights[:count]]
+    bias, *full = answers(weights[:count], weights[count:])
+    connected = answers(ones, none)[1:] > 0
+    return _flat(np.stack(full) - bias, bias, connected, bias.shape)
 
 
 def average_pooling(layer, shape):

@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import HealthCheck, Phase, assume, example, given, settings, strategies as st
 
 from small import SIZE, draw_weights, floats, logits, run_explain
 from xaifake.detector.graph import nodes
 from xaifake.explainers.lrp import AlphaBeta, Epsilon, Gamma, merge_batch_norms
-from xaifake.explainers.lrp.network import Network, steps
+from xaifake.explainers.lrp.layers import steps
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
 layers = keras.layers
 # Not made smaller where a test fails: each try builds a network, and examples are short.
 few = settings(
@@ -20,16 +20,6 @@ few = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    """Each network is asked once or twice here, and to compile it takes longer than to run it."""
-    tf.config.run_functions_eagerly(True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Network, "_compile", lambda self, function: function)
-        yield
-    tf.config.run_functions_eagerly(False)
 
 
 paddings = st.sampled_from(["same", "valid"])

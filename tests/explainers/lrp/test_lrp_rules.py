@@ -45,6 +45,7 @@ LAYERS = {
     "conv dilated": (partial(CONV, 5, 3, dilation_rate=2, **SAME), MAPS),
     "conv dilated valid": (partial(CONV, 5, 2, dilation_rate=(3, 2)), MAPS),
     "conv in groups": (partial(CONV, 6, 3, groups=2, **SAME), MAPS),
+    "conv in groups of one": (partial(CONV, 8, 3, groups=4, strides=2), MAPS),
     "conv 1x1 in groups": (partial(CONV, 8, 1, groups=4), MAPS),
     "depthwise": (partial(DEPTHWISE, 3, **SAME), MAPS),
     "depthwise times 2": (partial(DEPTHWISE, 3, depth_multiplier=2), MAPS),
@@ -56,6 +57,25 @@ LAYERS = {
     "separable dilated": (partial(SEPARABLE, 5, 2, dilation_rate=2, **SAME), MAPS),
     "separable times 2": (partial(SEPARABLE, 5, 3, depth_multiplier=2, **SAME), MAPS),
     "separable times 2 stride 2": (partial(SEPARABLE, 5, 3, strides=2, depth_multiplier=2), MAPS),
+}
+ROW, BLOCK = (7, 4), (3, 4, 3, 2)
+OTHERS = {
+    "conv of rows": (partial(layers.Conv1D, 5, 3, **SAME), ROW),
+    "conv of rows causal": (partial(layers.Conv1D, 5, 2, padding="causal", dilation_rate=2), ROW),
+    "conv of rows in groups": (partial(layers.Conv1D, 6, 3, groups=2, strides=2), ROW),
+    "conv of blocks": (partial(layers.Conv3D, 3, 2, **SAME), BLOCK),
+    "depthwise of rows": (partial(layers.DepthwiseConv1D, 3, depth_multiplier=2), ROW),
+    "separable of rows": (partial(layers.SeparableConv1D, 5, 3, depth_multiplier=2), ROW),
+    "transposed": (partial(layers.Conv2DTranspose, 3, 3, strides=2, **SAME), (3, 4, 2)),
+    "transposed valid": (partial(layers.Conv2DTranspose, 3, (2, 3)), (3, 4, 2)),
+    "transposed of rows": (partial(layers.Conv1DTranspose, 3, 3, strides=2, **SAME), ROW),
+    "transposed of blocks": (partial(layers.Conv3DTranspose, 2, 2), (2, 3, 2, 2)),
+    "einsum": (
+        lambda use_bias=True: layers.EinsumDense(
+            "btd,dnh->btnh", (None, 2, 3), bias_axes="nh" if use_bias else None
+        ),
+        ROW,
+    ),
 }
 # Of so many channels that no output lacks a part.
 WIDE = {
@@ -90,7 +110,7 @@ RULES_AND_FORMULAS = {
     "WSquare": (WSquare(), matrices.w_square),
     "Flat": (Flat(), matrices.flat),
 }
-every_layer = pytest.mark.parametrize("kind", [*LAYERS, *NORMS])
+every_layer = pytest.mark.parametrize("kind", [*LAYERS, *OTHERS, *NORMS])
 every_rule = pytest.mark.parametrize("name", RULES_AND_FORMULAS)
 
 
@@ -112,7 +132,7 @@ class Case:
 
 @cache
 def case(kind, bias=True, seed=0):
-    make, shape = (LAYERS | WIDE | NORMS)[kind]
+    make, shape = (LAYERS | OTHERS | WIDE | NORMS)[kind]
     layer = make() if kind in NORMS else make(use_bias=bias)
     layer.build((None, *shape))
     rng = np.random.default_rng(seed)
@@ -121,13 +141,17 @@ def case(kind, bias=True, seed=0):
         weights[-1] = 0.5 + np.square(weights[-1])
     else:
         weights[0].flat[::11] = 0  # a connection of its own kind
-    matrix = matrices.matrix_of(layer, shape, weights)
+    make_matrix = matrices.probed if kind in OTHERS else matrices.matrix_of
+    matrix = make_matrix(layer, shape, weights)
     x, relevance = rng.normal(size=(2, *shape)), rng.normal(size=(2, *matrix.shape))
     return Case(layer, weights, matrix, x, relevance)
 
 
 def linear_of(case):
-    return linear_layer(SimpleNamespace(name="layer", layer=case.layer), case.weights)
+    source = SimpleNamespace(shape=(None, *case.x.shape[1:]))
+    return linear_layer(
+        SimpleNamespace(name="layer", layer=case.layer, sources=[source]), case.weights
+    )
 
 
 def divided(rule, case, x, signed=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from xaifake.detector.graph import nodes, without_head
+from xaifake.detector.graph import flatten, nodes, without_head
 from xaifake.errors import UserError
 from xaifake.explainers.request import as_network
 
@@ -69,20 +69,28 @@ class MergePlan:
     """
 
     def __init__(self, model):
-        self.model = without_head(model)
-        self._nodes = {node.name: node for node in nodes(self.model)}
+        self.model = flatten(without_head(model), attention=True)
+        found = nodes(self.model)
+        self._nodes = {node.name: node for node in found}
         self.hosts = {}
-        uses = Counter(source for node in self._nodes.values() for source in node.inputs)
-        norms = [node for node in self._nodes.values() if isinstance(node.layer, BatchNorm)]
+        uses = Counter(source for node in found for source in node.inputs)
+        calls = Counter(node.layer.name for node in found)
+        norms = [node for node in found if isinstance(node.layer, BatchNorm)]
         for node in norms:
             _check_axis(node)
             source = node.inputs[0]
             host = self.hosts.get(source, source)
-            if uses[source] == 1 and _can_carry(self._nodes[host]):
+            once = calls[node.name] == calls[host] == uses[source] == 1
+            if once and _can_carry(self._nodes[host]):
                 self.hosts[node.name] = host
         self.removed = frozenset(
-            node.name for node in norms if node.name in self.hosts or _changes_nothing(node)
+            node.layer.name for node in norms if node.name in self.hosts or _changes_nothing(node)
         )
+
+    @property
+    def normalises(self):
+        """Whether a layer's weights become constants of the network when they are set."""
+        return any(hasattr(node.layer, "finalize_state") for node in self._nodes.values())
 
     def build(self):
         """Return the folded network, with weights that are still to be set."""
@@ -110,9 +118,9 @@ class MergePlan:
     def weights(self):
         """Return the folded network's weights by layer, from the model's present ones."""
         folded = {
-            name: [_as_full(weight) for weight in node.layer.get_weights()]
-            for name, node in self._nodes.items()
-            if node.layer_has_weights and name not in self.removed
+            node.layer.name: [_as_full(weight) for weight in node.layer.get_weights()]
+            for node in self._nodes.values()
+            if node.layer_has_weights and node.layer.name not in self.removed
         }
         for norm, host in self.hosts.items():  # the first of two comes first
             layer = self._nodes[host].layer

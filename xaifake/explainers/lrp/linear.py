@@ -94,6 +94,48 @@ class Scale:
         return c * kernel
 
 
+class AsLayer:
+    """Calls a copy of any layer that is linear in its input and in its one kernel.
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+    shape : tuple
+        Of its input.
+    kernel : numpy.ndarray
+        Of the shape and precision of those to come; undilated and ungrouped.
+    """
+
+    mixes = False
+
+    def __init__(self, layer, shape, kernel):
+        config = layer.get_config() | {"activation": None, "dtype": str(kernel.dtype)}
+        if isinstance(layer, L.EinsumDense):
+            config |= {"bias_axes": None}
+        else:
+            config |= {"use_bias": False, "kernel_size": kernel.shape[:-2], "dilation_rate": 1}
+            config |= {"groups": 1} if "groups" in config else {}
+        self._layer = type(layer).from_config(config)
+        self._layer.build(shape)
+
+    def apply(self, x, kernel):
+        """Return W x."""
+        return self._layer.stateless_call([kernel], [], x)[0]
+
+    def transpose(self, c, kernel, like):
+        """Return W^T c, of the shape of `like`."""
+        return taped(lambda x: self.apply(x, kernel), like)[1](c)[0]
+
+
+def taped(function, *sources):
+    """Return what a function makes of tensors, and its transposed derivative there, a function."""
+    sources = [tf.identity(source) for source in sources]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
+        output = function(*sources)
+    return output, lambda c: tape.gradient(output, sources, c)
+
+
 @dataclass
 class Linear:
     """One linear layer of a folded network.
@@ -274,60 +316,80 @@ def linear_layer(node, weights):
     if isinstance(layer, BatchNorm):
         scale, shift = (x.astype(weights[-1].dtype) for x in scale_and_shift(layer, weights))
         return Linear(node.name, [Scale()], [scale], shift, lambda: [np.ones_like(scale)])
-    bias = weights[-1] if layer.use_bias else None
-    given = weights[: len(weights) - (bias is not None)]
-    factors, kernels = _factors(layer, given)
+    kernels = 2 if "Separable" in type(layer).__name__ else 1
+    given, bias = weights[:kernels], weights[-1] if len(weights) > kernels else None
+    factors, kernels = _factors(node, given)
     alike = [(kernel.shape, kernel.dtype) for kernel in given]
     return Linear(
-        node.name, factors, kernels, bias, lambda: _factors(layer, [np.ones(*a) for a in alike])[1]
+        node.name, factors, kernels, bias, lambda: _factors(node, [np.ones(*a) for a in alike])[1]
     )
 
 
-def _factors(layer, kernels):
+def _factors(node, kernels):
     """Return the factors of a layer, and for each its kernel, from the layer's own kernels."""
+    layer = node.layer
     if isinstance(layer, L.Dense):
         return [Matrix()], kernels
-    strides, padding = tuple(layer.strides), layer.padding.upper()
-    kernels = [_dilate(kernel, layer) for kernel in kernels]
-    if isinstance(layer, L.DepthwiseConv2D):
-        return [Depthwise(strides, padding)], kernels
-    if isinstance(layer, L.SeparableConv2D) and layer.depth_multiplier == 1:
-        depth, point = kernels
-        return [Depthwise(strides, padding), Matrix()], [depth, point[0, 0]]
-    if isinstance(layer, L.SeparableConv2D):
+    if not isinstance(layer, L.EinsumDense):
+        kernels = [_dilate(kernel, layer.dilation_rate) for kernel in kernels]
+    if len(kernels) == 2 and (layer.rank == 1 or layer.depth_multiplier > 1):
         # A weight is a sum of products here, and its sign is known only when it is made.
         kernels = [_multiply(*kernels)]
-    else:
-        kernels = [_ungroup(kernel, layer.groups) for kernel in kernels]
+    elif _has_a_channel_in_each_group(layer, kernels[0]):
+        *size, _, outputs = kernels[0].shape
+        kernel = kernels[0].reshape(*size, layer.groups, outputs // layer.groups)
+        return [Depthwise(tuple(layer.strides), layer.padding.upper())], [kernel]
+    elif getattr(layer, "groups", 1) > 1:
+        kernels = [_ungroup(kernels[0], layer.groups)]
+    if not isinstance(layer, L.Conv2D | L.DepthwiseConv2D | L.SeparableConv2D):
+        return [AsLayer(_ordinary(layer), node.sources[0].shape, kernels[0])], kernels
+    strides, padding = tuple(layer.strides), layer.padding.upper()
+    if isinstance(layer, L.DepthwiseConv2D):
+        return [Depthwise(strides, padding)], kernels
+    if len(kernels) == 2:
+        depth, point = kernels
+        return [Depthwise(strides, padding), Matrix()], [depth, point[0, 0]]
     if kernels[0].shape[:2] == strides == (1, 1):
         return [Matrix()], [kernels[0][0, 0]]
     return [Convolution(strides, padding)], kernels
 
 
+def _has_a_channel_in_each_group(layer, kernel):
+    """Whether it is a depthwise convolution that TensorFlow has as one."""
+    alone = isinstance(layer, L.Conv2D) and layer.groups > 1 and kernel.shape[-2] == 1
+    return alone and len(set(layer.strides)) == 1
+
+
+def _ordinary(layer):
+    if not isinstance(layer, L.SeparableConv1D):
+        return layer
+    names = ("filters", "kernel_size", "strides", "padding", "data_format")
+    return L.Conv1D(**{name: getattr(layer, name) for name in names})
+
+
 def _multiply(depthwise, pointwise):
     """Return the kernel of the ordinary convolution that a separable one is."""
-    height, width, channels, multiplier = depthwise.shape
+    *_, channels, multiplier = depthwise.shape
     point = pointwise.reshape(channels, multiplier, -1)
-    return np.einsum("hwcm,cmo->hwco", depthwise, point)
+    return np.einsum("...cm,cmo->...co", depthwise, point)
 
 
 def _ungroup(kernel, groups):
     """Return the kernel of a grouped convolution with zeros between the groups."""
-    if groups == 1:
-        return kernel
-    height, width, inputs, outputs = kernel.shape
-    full = np.zeros((height, width, groups, inputs, groups, outputs // groups), kernel.dtype)
+    *size, inputs, outputs = kernel.shape
+    full = np.zeros((*size, groups, inputs, groups, outputs // groups), kernel.dtype)
     for group, part in enumerate(np.split(kernel, groups, axis=-1)):
-        full[:, :, group, :, group] = part
-    return full.reshape(height, width, groups * inputs, outputs)
+        full[..., group, :, group, :] = part
+    return full.reshape(*size, groups * inputs, outputs)
 
 
-def _dilate(kernel, layer):
+def _dilate(kernel, rates):
     """Return a kernel with the zeros that its dilation stands for."""
-    rates = layer.dilation_rate
-    if kernel.shape[:2] == (1, 1) or tuple(rates) == (1, 1):
+    *size, inputs, outputs = kernel.shape
+    rates = [rate if taps > 1 else 1 for taps, rate in zip(size, rates)]
+    if max(rates) == 1:
         return kernel
-    size = [(n - 1) * rate + 1 for n, rate in zip(kernel.shape, rates)]
-    full = np.zeros((*size, *kernel.shape[2:]), kernel.dtype)
-    full[:: rates[0], :: rates[1]] = kernel
+    reach = [(taps - 1) * rate + 1 for taps, rate in zip(size, rates)]
+    full = np.zeros((*reach, inputs, outputs), kernel.dtype)
+    full[tuple(slice(None, None, rate) for rate in rates)] = kernel
     return full

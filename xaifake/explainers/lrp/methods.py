@@ -17,7 +17,8 @@ import numpy as np
 from xaifake.detector.graph import kept
 from xaifake.errors import UserError
 from xaifake.explainers.lrp.batch_norms import MergePlan
-from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, check_layers, steps
+from xaifake.explainers.lrp.layers import KINDS, check_layers, steps
+from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, bounds_at
 from xaifake.explainers.lrp.rules import (
     STABILISER,
     AlphaBeta,
@@ -30,7 +31,7 @@ from xaifake.explainers.lrp.rules import (
     ZPlusFast,
 )
 from xaifake.explainers.registry import register
-from xaifake.explainers.request import batches, prepare
+from xaifake.explainers.request import prepare
 from xaifake.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def explain_lrp(
 
     Each batch norm is folded into the layer before it (`merge_batch_norms`), and a separable
     convolution is one linear layer. Additions and average pooling divide by the z rule, max pooling
-    gives all to the winner, activations pass relevance on.
+    gives all to the winner, activations and layer norms pass relevance on, and gates, such as those
+    of squeeze-and-excite, are constants. `xaifake.explainers.lrp.layers` tells of all layers.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def explain_lrp(
         that do not look at the inputs (flat, w-square) send relevance to sums near zero, and their
         maps change with a rounding error unless this is in the order of the sums (1e-2, say).
     batch_size : int
-        Pictures at a time.
+        Pictures at a time, or fewer where their layers' outputs would take some hundred megabytes.
     progress : bool
         Show a progress bar if it takes more than some seconds.
     conservation : bool
@@ -123,9 +125,8 @@ def explain_lrp(
         request, rule, input_layer_rule, until_layer_idx, until_layer_rule, stabiliser
     )
     answers, traces = [], []
-    starts = batches(len(request.images), batch_size)
-    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
-        images = request.images[first : first + batch_size]
+    parts = network.chunks(request.images, batch_size)
+    for images in progress_bar(parts, show=progress, delay=3, unit="batch"):
         if conservation:
             *answer, trace = network.explain_with_trace(images, request.index)
             traces.append(trace)
@@ -167,7 +168,8 @@ def relevance_by_layer(
     -------
     pandas.DataFrame
         One row per layer of the folded network and picture, from the input on: `layer`, `kind` (its
-        class), `picture`; `relevance`, the sum that the layer's outputs got, and `abs_sum`, the
+        class), `rule` (what divides its relevance; of a product, who takes it and which factors are
+        constants), `picture`; `relevance`, the sum that the layer's outputs got, and `abs_sum`, the
         same without signs; `bias`, `stabiliser`, `unassigned` (spent at this layer) and
         `unassigned_outputs`, as in `explain_lrp`; `is_bottleneck`, whether all relevance passes
         this layer.
@@ -176,18 +178,28 @@ def relevance_by_layer(
 
     request, network = _prepare(detector, images, method, target, value_range, options)
     layers = [step.node for step in network.steps]
-    tables = []
-    for first in batches(len(request.images), batch_size):
-        part = request.images[first : first + batch_size]
+    rules = [_told(step, network.rules) for step in network.steps]
+    tables, first = [], 0
+    for part in network.chunks(request.images, batch_size):
         *_, trace = network.explain_with_trace(part, request.index)
         count = len(part)
         table = pd.DataFrame({key: values.ravel() for key, values in trace.items()})
         table.insert(0, "layer", np.repeat([node.name for node in layers], count))
         table.insert(1, "kind", np.repeat([type(node.layer).__name__ for node in layers], count))
-        table.insert(2, "picture", np.tile(np.arange(first, first + count), len(layers)))
+        table.insert(2, "rule", np.repeat(rules, count))
+        table.insert(3, "picture", np.tile(np.arange(first, first + count), len(layers)))
         table["is_bottleneck"] = table.layer.isin(bottlenecks(network.steps))
         tables.append(table)
+        first += count
     return pd.concat(tables, ignore_index=True)
+
+
+def _told(step, rules):
+    if step.kind == "product":
+        gates = [name for name in step.sources if name not in step.signals]
+        constant = f", {' and '.join(gates)} constant" if gates else ""
+        return f"product: {' and '.join(step.signals)}{constant}"
+    return str(rules.get(step.node.name, step.kind))
 
 
 def relevance_at(
@@ -230,7 +242,9 @@ def relevance_at(
             f"{unknown[0]!r} is no layer of the folded network that has maps: give some of "
             f"input, {', '.join(sorted(known))}."
         )
-    return network.explain_at(request.images, request.index, layers)
+    chunks = network.chunks(request.images, len(request.images))
+    parts = [network.explain_at(images, request.index, layers) for images in chunks]
+    return {name: np.concatenate([part[name] for part in parts]) for name in layers}
 
 
 def _prepare(detector, images, method, target, value_range, options):
@@ -278,13 +292,21 @@ class _Known:
     """What is kept of a model: its folded form, and networks with rules."""
 
     def __init__(self, model):
-        check_layers(model)
         self._fold(MergePlan(model), model.get_weights())
 
     def _fold(self, plan, given):
-        self._removed, self._given = plan.removed, given
-        self._weights, self._canonical = plan.weights(), plan.build()
+        check_layers(plan.model)
+        self._removed, self._given, self._canonical = plan.removed, given, plan.build()
         self._networks = OrderedDict()
+        self._load(plan)
+
+    def _load(self, plan):
+        """Take a model's weights; what no rule looks at stays in the layers of the folded copy."""
+        self._weights = plan.weights()
+        for layer in self._canonical.layers:
+            if type(layer).__name__ not in KINDS["weighted"] and layer.weights:
+                layer.set_weights(self._weights[layer.name])
+                getattr(layer, "finalize_state", lambda: None)()
 
     def update(self, model):
         """Bring the weights up to date; fold anew where they are to be folded otherwise."""
@@ -292,17 +314,23 @@ class _Known:
         if all(map(np.array_equal, given, self._given)):
             return
         plan = MergePlan(model)
-        if plan.removed != self._removed:
+        if plan.removed != self._removed or plan.normalises:
             self._fold(plan, given)
             return
-        self._given, self._weights = given, plan.weights()
+        self._given = given
+        self._load(plan)
         for (sign, *_), network in self._networks.items():
             network.load(steps(self._canonical, self._weights, sign))
 
     def network(self, sign, composite, stabiliser):
         """Return a network with a rule for each layer, made anew if need be."""
         found = steps(self._canonical, self._weights, sign)
-        rules = {s.node.name: _choose(s, composite) for s in found if s.kind == "weighted"}
+        rules = {}
+        for step in [step for step in found if step.kind == "weighted"]:
+            rule = _choose(step, composite)
+            if isinstance(rule, Bounded) and step.first and step.sources[0] != found[0].node.name:
+                rule = Bounded(*bounds_at(found, step, rule.low, rule.high))
+            rules[step.node.name] = rule
         key = sign, stabiliser, tuple(rules.items())
         if key not in self._networks:
             self._networks[key] = Network(found, rules, stabiliser)

@@ -1,157 +1,45 @@
 """Relevance through a whole network, compiled once for each set of rules (chapter 06_lrp)."""
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from xaifake.detector.graph import RELUS, nodes
 from xaifake.errors import UserError
-from xaifake.explainers.lrp.batch_norms import FOLDABLE
-from xaifake.explainers.lrp.linear import linear_layer
+from xaifake.explainers.lrp.layers import has_constant
+from xaifake.explainers.lrp.linear import taped
 from xaifake.explainers.lrp.rules import STABILISER, divide
+from xaifake.explainers.request import batches
 
-# What a layer without weights does with relevance. `ADD` and `AVERAGE` divide it by the z rule,
-# `ROUTE` sends it to where the values came from, `PASS` leaves it where it is.
-ADD = {"Add"}
-AVERAGE = {"AveragePooling2D", "GlobalAveragePooling2D"}
-ROUTE = {
-    *("Concatenate", "Cropping2D", "Flatten", "GlobalMaxPooling2D", "MaxPooling2D", "Permute"),
-    *("Reshape", "ZeroPadding2D"),
-}
-PASS = {
-    *("Activation", "ActivityRegularization", "Dropout", "GaussianDropout", "GaussianNoise"),
-    *("Identity", "ReLU", "Relu", "Relu6", "SpatialDropout2D"),
-}
-# Operations that are no layers, such as `x + y`; others of their kind take other arguments.
-OPERATIONS = {"Add", "Relu", "Relu6"}
-WEIGHTED = {*FOLDABLE, "BatchNormalization"}
 SPENT = ("bias", "stabiliser", "unassigned")
+CHUNK = 180e6  # bytes of layers' outputs at a time; what is kept of them for the way back is more
+SMALLEST = 4  # pictures; fewer are summed in another order, and maps differ in the fifth digit
 
 
-@dataclass
-class Step:
-    """One layer of a folded network, and what is done with it.
-
-    Attributes
-    ----------
-    node : Node
-    kind : str
-        "input", "weighted", "add", "average", "route" or "pass".
-    linear : Linear or None
-    signed : bool
-        Whether what it takes can be negative.
-    first : bool
-        Whether no other layer with weights stands between it and the picture.
-    """
-
-    node: object
-    kind: str
-    linear: object
-    signed: bool
-    first: bool
-
-
-def steps(canonical, weights, sign=1.0):
-    """Read a folded network.
+def bounds_at(found, step, low, high):
+    """Return between what each channel of a layer's input lies, 0 included, as two tuples.
 
     Parameters
     ----------
-    canonical : keras.Model
-        From `merge_batch_norms`.
-    weights : dict of str to list of numpy.ndarray
-        By layer.
-    sign : float
-        -1 to negate its logits.
-
-    Returns
-    -------
-    list of Step
-
-    Raises
-    ------
-    UserError
-        If a layer is none that LRP is defined for here.
+    found : list of Step
+    step : Step
+        A first layer with weights; before it stand a change of units and the like, at most.
+    low, high : float
+        The bounds of pictures.
     """
-    found, nonnegative, touched = [], set(), set()
-    for node in nodes(canonical):
-        kind = _kind(node)
-        sources = node.inputs
-        linear = linear_layer(node, weights[node.name]) if kind == "weighted" else None
-        signed = not nonnegative.issuperset(sources) or not sources
-        found.append(Step(node, kind, linear, signed, not touched.intersection(sources)))
-        if node.activation in RELUS or (not signed and kind in ("add", "average", "route", "pass")):
-            nonnegative.add(node.name)
-        if kind == "weighted" or touched.intersection(sources):
-            touched.add(node.name)
-    return _negate(found) if sign < 0 else found
-
-
-def check_layers(model):
-    """Raise a UserError if a model has a layer that LRP is not defined for here."""
-    for node in nodes(model):
-        _kind(node)
-
-
-def _kind(node):
-    layer, name = node.layer, type(node.layer).__name__
-    if isinstance(layer, keras.layers.InputLayer):
-        return "input"
-    kinds = {"weighted": WEIGHTED, "add": ADD, "average": AVERAGE, "route": ROUTE, "pass": PASS}
-    kind = next((kind for kind, names in kinds.items() if name in names), None)
-    known = type(layer).__module__.startswith("keras.")
-    known &= isinstance(layer, keras.layers.Layer) or name in OPERATIONS
-    if kind is None or not known or (kind == "add" and len(node.sources) < 2):
-        raise UserError(
-            f"LRP has no rule for the layer {node.name!r}, a {name}. It takes "
-            f"{', '.join(sorted((WEIGHTED | ADD | AVERAGE | ROUTE | PASS) - {'Relu', 'Relu6'}))}: "
-            "build the detector of these, or use a method that works for any, such as "
-            "integrated_gradients or lime."
-        )
-    if node.activation not in (*RELUS, "linear"):
-        raise UserError(
-            f"The layer {node.name!r} ends in {node.activation}, and LRP's rules are for relu, "
-            "relu6 and no activation: use those, or a method that works for any, such as "
-            "integrated_gradients or lime."
-        )
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise UserError(f"The layer {node.name!r} has its channels first: build them last.")
-    return kind
-
-
-def _negate(found):
-    """Return the steps of the network whose logits are the negated ones."""
-    by_name = {step.node.name: step for step in found}
-    waiting, passed, negated = [found[-1].node.name], set(), set()
-    while waiting:
-        step = by_name[waiting.pop()]
-        if step.kind == "weighted" and step.node.activation == "linear":
-            negated.add(step.node.name)
-        elif step.node.activation == "linear" and _is_linear(step):
-            passed.add(step.node.name)
-            waiting += step.node.inputs
-        else:
-            raise _cannot_negate(step)
-    for step in found:  # what is negated must reach the logits, and nothing else
-        if step.node.name not in passed and not (passed | negated).isdisjoint(step.node.inputs):
-            raise _cannot_negate(step)
-    return [
-        replace(step, linear=step.linear.negated()) if step.node.name in negated else step
-        for step in found
-    ]
-
-
-def _is_linear(step):
-    return step.kind != "input" and not type(step.node.layer).__name__.endswith("MaxPooling2D")
-
-
-def _cannot_negate(step):
-    return UserError(
-        "The negated logit is explained by negating the last weights, and in this model "
-        f"{step.node.name!r} stands behind them: explain 'fake', or end the model in a Dense layer."
-    )
+    shape = [n or 32 for n in found[0].node.output.shape[1:]]
+    pictures = np.stack([np.full(shape, bound, np.float32) for bound in (low, high)])
+    values = {found[0].node.name: tf.constant(pictures)}
+    for before in found[1:]:
+        if before.first and before.kind != "weighted" and values.keys() >= set(before.sources):
+            sources = [values[source] for source in before.sources]
+            values[before.node.name] = (
+                sources[0] if before.kind == "idle" else _run(before, *sources)
+            )
+    x = values[step.sources[0]].numpy()
+    axes = tuple(range(x.ndim - 1))
+    low, high = np.minimum(x.min(axes), 0), np.maximum(x.max(axes), 0)
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 def bottlenecks(found):
@@ -214,6 +102,17 @@ class Network:
 
     def _tensor(self, array):
         return tf.convert_to_tensor(np.asarray(array, self.dtype.as_numpy_dtype))
+
+    def chunks(self, images, batch_size):
+        """Return pictures in batches, each in parts of about `CHUNK` for the sake of memory."""
+        sizes = [np.prod([n or 1 for n in step.node.output.shape[1:]]) for step in self.steps]
+        largest = max(SMALLEST, int(CHUNK / (sum(sizes) * self.dtype.size)))
+        return [
+            part
+            for first in batches(len(images), batch_size)
+            for batch in [images[first : first + batch_size]]
+            for part in np.array_split(batch, max(1, len(batch) // largest))
+        ]
 
     def explain(self, images, index):
         """Return the relevance of pictures, and their logits.
@@ -289,60 +188,80 @@ class Network:
             trace.arrived(name, relevance)
             if step.kind == "input":
                 return relevance, logit, trace
-            sources = [values[source] for source in step.node.inputs]
-            parts, spent = self._backward(step, weights, sources, kept.pop(name), relevance)
+            parts, spent = self._backward(step, weights, values, kept.pop(name), relevance)
             trace.spent(name, spent, relevance)
-            for source, part in zip(step.node.inputs, parts, strict=True):
+            for source, part in parts.items():
                 waiting.setdefault(source, []).append(part)
         raise UserError("The model's answer does not depend on the picture: nothing to explain.")
 
     def _forward(self, images, weights):
         values, kept = {}, {}
         for step in self.steps:
-            name, layer = step.node.name, step.node.layer
-            sources = [values[source] for source in step.node.inputs]
+            name, node = step.node.name, step.node
+            sources = [values[source] for source in step.sources]
+            kept[name] = None
             if step.kind == "input":
                 values[name] = images
             elif step.kind == "weighted":
                 rule = self.rules[name]
-                case = step.linear, weights[name], *sources, step.signed
-                z, kept[name] = rule.forward(*case)
-                linear = step.node.activation == "linear"
-                values[name] = z if linear else layer.activation(z)
-            elif step.kind == "pass":
-                linear = step.node.activation == "linear"  # dropout and its like do nothing now
-                values[name], kept[name] = sources[0] if linear else layer(sources[0]), None
+                z, rest = rule.forward(step.linear, weights[name], *sources, step.signed)
+                values[name] = z if node.activation == "linear" else node.layer.activation(z)
+                kept[name] = rest, z if node.activation == "softmax" else None
+            elif step.kind == "idle":
+                (values[name],) = sources
+            elif step.kind in ("pass", "softmax"):
+                values[name] = _run(step, *sources)
             else:
-                values[name], kept[name] = _call(layer, sources)
+                output, back = taped(lambda *given, step=step: _run(step, *given), *sources)
+                values[name], kept[name] = output, back
         return values, kept
 
-    def _backward(self, step, weights, sources, kept, relevance):
+    def _backward(self, step, weights, values, kept, relevance):
         """Return the relevance of each source, and what was spent."""
-        name = step.node.name
+        name, sources = step.node.name, {source: values[source] for source in step.sources}
         if step.kind == "weighted":
-            case = step.linear, weights[name], *sources, kept, relevance, step.signed
+            kept, z = kept
+            sums = relevance if z is None else _through_softmax(-1, z, values[name], relevance)
+            case = step.linear, weights[name], *sources.values(), kept, sums, step.signed
             part, spent = self.rules[name].backward(*case)
-            return [part], spent
-        if step.kind == "pass":
-            return [relevance], {}
-        tape, taped, output = kept
+            if z is not None:
+                lost = relevance - sums
+                spent["bias"] = tf.concat([spent["bias"], lost], -1) if "bias" in spent else lost
+            return dict(zip(sources, [part])), spent
+        if step.kind in ("idle", "pass"):
+            return dict.fromkeys(sources, relevance), {}
+        if step.kind == "softmax":
+            (source,) = sources
+            axis = getattr(step.node.layer, "axis", -1)
+            part = _through_softmax(axis, sources[source], values[name], relevance)
+            return {source: part}, {"bias": relevance - part}
         if step.kind == "route":
-            parts = tape.gradient(output, taped, relevance)
-            pads = type(step.node.layer).__name__ == "ZeroPadding2D"
-            return parts, {"unassigned": relevance - step.node.layer(parts[0])} if pads else {}
-        c, stabiliser = divide(relevance, output, self.stabiliser)
-        backs = tape.gradient(output, taped, c)
-        return [x * back for x, back in zip(sources, backs)], {"stabiliser": stabiliser}
+            parts = kept(relevance)
+            pads = type(step.node.layer).__name__.startswith("ZeroPadding")
+            spent = {"unassigned": relevance - _run(step, *parts)} if pads else {}
+            return dict(zip(sources, parts)), spent
+        c, stabiliser = divide(relevance, values[name], self.stabiliser)
+        spent = {"stabiliser": stabiliser}
+        if has_constant(step.node):
+            spent["bias"] = c * _run(step, *map(tf.zeros_like, sources.values()))
+        takers = step.signals or step.sources
+        factors = sum(source in takers for source in step.node.inputs) if step.signals else 1
+        parts = {
+            source: x * back / factors
+            for (source, x), back in zip(sources.items(), kept(c), strict=True)
+            if source in takers
+        }
+        return parts, spent
 
 
-def _call(layer, sources):
-    """Call a layer without weights, and keep what its gradient needs."""
-    sources = [tf.identity(source) for source in sources]  # one may be there twice
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(sources)
-        one_list = isinstance(layer, keras.layers.Layer) and len(sources) > 1
-        output = layer(sources) if one_list else layer(*sources)
-    return output, (tape, sources, output)
+def _run(step, *sources):
+    """Call a layer of the network with values of its sources, each given once."""
+    values, node = dict(zip(step.sources, sources, strict=True)), step.node
+    return node.run({id(x): values[name] for x, name in zip(node.sources, node.inputs)})
+
+
+def _through_softmax(axis, x, shares, relevance):
+    return x * (relevance - shares * tf.reduce_sum(relevance, axis, keepdims=True))
 
 
 def _total(parts):

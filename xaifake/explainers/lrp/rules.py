@@ -242,16 +242,17 @@ class Bounded(Rule):
 
     Parameters
     ----------
-    low, high : float
-        The bounds: what black and white are to the model.
+    low, high : float or tuple of float
+        The bounds: what black and white are to the model. For each channel by itself, two tuples.
     """
 
-    low: float = -1.0
-    high: float = 1.0
+    low: float | tuple = -1.0
+    high: float | tuple = 1.0
 
     def __post_init__(self):
-        numbers = _is_number(self.low) and _is_number(self.high)
-        if not numbers or not self.low <= 0 <= self.high or self.low == self.high:
+        low, high = (np.ravel(bound).tolist() for bound in (self.low, self.high))
+        fits = len(low) == len(high) and all(map(_is_number, low + high))
+        if not fits or not all(a <= 0 <= b and a < b for a, b in zip(low, high)):
             raise UserError(
                 f"low={self.low!r}, high={self.high!r}: give bounds with 0 between them."
             )
@@ -261,7 +262,7 @@ class Bounded(Rule):
         return {**arrays, "signed": linear.signed_kernels(signed=True, both=False)}
 
     def _pair(self, x):
-        return tf.concat([x - self.low, x - self.high], -1)
+        return tf.concat([x - tf.constant(bound, x.dtype) for bound in (self.low, self.high)], -1)
 
     def forward(self, linear, weights, x, signed):  # noqa: D102
         parts = linear.apply_signed(self._pair(x), weights["signed"], signed=True, both=False)
@@ -331,7 +332,7 @@ def _signs(x, signed):
 
 
 def _signed(bias, both):
-    return np.concatenate([np.maximum(bias, 0), np.minimum(bias, 0)][: 1 + both])
+    return np.concatenate([np.maximum(bias, 0), np.minimum(bias, 0)][: 1 + both], -1)
 
 
 def _hand_on(linear, weights, x, c, signed, both):
