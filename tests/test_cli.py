@@ -17,6 +17,7 @@ from xaifake import explain
 from xaifake.cli import app
 from xaifake.data import extract_faces, read_catalogue
 from xaifake.data.dataset import load_faces, read_manifest
+from xaifake.errors import UserError
 
 runner = CliRunner()
 
@@ -193,6 +194,23 @@ def test_a_detector_of_somebody_else_is_asked_and_scored(tmp_path, shipped_detec
     assert "one --scale" in run("judge", "--out", "x", "--model", "x.keras", code=2)
 
 
+def test_cross_fitted_detectors_are_judged_each_on_its_fold(tmp_path, monkeypatch):
+    for name in ("1.3_0", "1.3_2", "2.0_1", "notes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").touch()
+    seen = []
+
+    def judge(out, detectors, *_, folds, **__):
+        seen.extend(zip(detectors, folds, strict=True))
+        raise UserError("seen")
+
+    monkeypatch.setattr("xaifake.detector.Detector.pretrained",
+                        lambda scale, path: (scale, path.parent.name))  # fmt: skip
+    monkeypatch.setattr("xaifake.judge.runner.judge", judge)
+    run("judge", "--out", "x", "--faces", "folds", "--cross-fit", tmp_path, code=2)
+    assert seen == [((1.3, "1.3_0"), 0), ((1.3, "1.3_2"), 2), ((2.0, "2.0_1"), 1)]
+
+
 GOES_ON = {
     "xaifake.data.clips.make_clips": ["clips", "--out", "x"],
     "xaifake.data.extraction.extract_faces": ["extract", "{clips}", "--out", "x"],
@@ -238,6 +256,7 @@ def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
         (["evaluate", "{faces}", "--scale", "1.7"], "1.7"),
         (["extract", "{clips}", "--out", "x", "--scheduler", "nowhere"], "No Dask scheduler"),
         (["maps", "--method", "magic", "--out", "x"], "No method 'magic'"),
+        (["judge", "--out", "x", "--cross-fit", "nowhere"], "No runs named SCALE_FOLD"),
         (["maps", "--method", "gradient", "--count", "0", "--out", "x"], "at least 1"),
         (["explain", "nowhere.mp4"], "There is no nowhere.mp4"),
         (["explain", "clip.mp4", "--out", "page.pdf"], "ends in .html"),

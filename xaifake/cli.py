@@ -99,6 +99,22 @@ def _detector(scale, weights, model, value_range, fake, faces, split="test"):
     return Detector.from_keras(model, value_range, fake, scale, faces=known)
 
 
+def _cross_fitted(folder, scales, other):
+    """Return the detectors of runs named SCALE_FOLD in a folder, and their folds."""
+    from xaifake.detector import Detector
+
+    runs = {(one, path.parent.name.partition("_")[2]): path for one in scales
+            for path in sorted(folder.glob(f"{one}_*/weights.safetensors"))}  # fmt: skip
+    folds = [fold for _, fold in runs]
+    if other or not runs or not all(map(str.isdigit, folds)):
+        raise UserError(
+            f"No runs named SCALE_FOLD of the scales {', '.join(map(str, scales))} in {folder}, or "
+            "another detector beside them: give a folder that tools/cross_fit.py wrote, alone."
+        )
+    detectors = [Detector.pretrained(one, path) for (one, _), path in runs.items()]
+    return detectors, list(map(int, folds))
+
+
 def _stopped(word):
     print(f"xaifake: {word}", file=sys.stderr)
     return typer.Exit(130)
@@ -502,6 +518,13 @@ def judge(
     model: OwnModel = None,
     value_range: ValueRange = (-1, 1),
     fake: FakeClass = 1,
+    cross_fit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of one detector per scale: a folder of runs of 'train' named SCALE_FOLD, "
+            "such as 2.0_3, each judged on the faces of the fold that it has not seen."
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ):
@@ -513,8 +536,13 @@ def judge(
             raise UserError(
                 f"One detector for the scales {', '.join(map(str, scale))}: give one --scale."
             )
-        how = weights, model, value_range, fake, faces, split
-        tables = run(out, [_detector(one, *how) for one in scale], faces, split, seed=seed)
+        folds = None
+        if cross_fit is None:
+            how = weights, model, value_range, fake, faces, split
+            detectors = [_detector(one, *how) for one in scale]
+        else:
+            detectors, folds = _cross_fitted(cross_fit, scale, weights or model)
+        tables = run(out, detectors, faces, split, seed=seed, folds=folds)
         record = judged_settings(out)
         print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")
         found |= {"folder": str(out), "tables": list(tables), **record}

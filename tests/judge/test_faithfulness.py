@@ -22,12 +22,15 @@ from xaifake.judge.faithfulness import (
     cell_sums,
     deletion,
     fill,
+    impute,
     insertion,
     order_cells,
     patch_effects,
     region_effects,
     restore_cells,
+    road,
     score_against_effects,
+    shapley_cells,
 )
 from xaifake.judge.localisation import REGIONS, region_masks
 
@@ -195,14 +198,82 @@ def test_of_a_linear_detector_a_region_takes_its_difference_with_it(shipped_face
     faces = faces[np.flatnonzero(faces.labels == 1)[::60]]
     model, weights = linear_detector(faces.images.shape[1])
     effects = region_effects(model, faces)
-    assert list(effects) == ["gap", *(f"without_{name}" for name in REGIONS)]
     terms = (weights * (faces.images.astype(float) - faces.originals) / 127.5).sum(-1)
     np.testing.assert_allclose(effects.gap, terms.sum((1, 2)), atol=1e-3)
-    for name, region in region_masks(faces).items():
-        expected = [term[where].sum() for term, where in zip(terms, region, strict=True)]
-        np.testing.assert_allclose(effects[f"without_{name}"], expected, atol=1e-3)
+    np.testing.assert_allclose(effects.logit, model.logits(faces.images), atol=1e-4)
+    masks = region_masks(faces)
+    for name, region in masks.items():
+        expected = (terms * region).sum((1, 2))
+        for way in ("without", "last", "shapley"):
+            np.testing.assert_allclose(effects[f"{way}_{name}"], expected, atol=1e-3)
+    both = effects.without_nose + effects.without_mouth
+    np.testing.assert_allclose(effects.without_nose_mouth, both, atol=1e-3)
     # The regions are the whole picture.
-    np.testing.assert_allclose(effects.iloc[:, 1:].sum(axis=1), effects.gap, atol=1e-2)
+    together = effects[[f"without_{name}" for name in REGIONS]].sum(axis=1)
+    np.testing.assert_allclose(together, effects.gap, atol=1e-2)
+
+
+def test_the_rest_is_as_large_as_nose_and_mouth_and_neither(shipped_faces):
+    faces = shipped_faces(2.0)
+    faces = faces[np.flatnonzero(faces.labels == 1)[::12]]
+    faces.originals, faces.images = np.zeros_like(faces.images), np.full_like(faces.images, 255)
+    flat = keras.Sequential([keras.Input((128, 128, 3)), keras.layers.GlobalAveragePooling2D()])
+    flat.add(keras.layers.Dense(1, kernel_initializer="ones"))  # counts what is white
+    effects, regions = region_effects(Detector(flat), faces), region_masks(faces)
+    both = (regions["nose"] | regions["mouth"]) & faces.masks
+    enough = (both.sum((1, 2)) <= (faces.masks & ~both).sum((1, 2))) & both.any((1, 2))
+    assert 0 < enough.sum() < len(faces)
+    np.testing.assert_array_equal(effects.without_rest.notna(), enough)
+    lost = 6 * both.mean((1, 2))[enough]  # from white to black the sum of three colours falls by 6
+    np.testing.assert_allclose(effects.without_rest[enough], lost, atol=1e-4)
+
+
+@pytest.mark.parametrize("combine, shares", [
+    (lambda w: w(3) * w(9) * w(4), (1 / 3, 1 / 3, 1 / 3)),
+    (lambda w: ops.maximum(w(3), w(9) * w(4)), (2 / 3, 1 / 6, 1 / 6)),
+    (lambda w: w(3) + 2 * w(9), (1, 2, 0)),
+])  # fmt: skip
+def test_shapleys_values_of_cells_are_those_of_the_formula(combine, shares):
+    faces = black_and_white(3, 9, 4)
+    halves = shapley_cells(whiteness_detector(combine), faces, orders=400)
+    values = halves.mean(axis=0).ravel()
+    np.testing.assert_allclose(values[[3, 9, 4]], shares, atol=0.06)
+    assert values.sum() == pytest.approx(sum(shares), abs=1e-5)
+    assert np.count_nonzero(values) <= 3
+    np.testing.assert_allclose(halves.sum((2, 3)), sum(shares), atol=1e-5)
+
+
+@pytest.mark.parametrize("orders", [0, 2, 6])
+def test_orders_come_in_two_halves_of_pairs(orders):
+    with pytest.raises(UserError, match="a multiple of four"):
+        shapley_cells(whiteness_detector(lambda w: w(3)), black_and_white(3), orders=orders)
+
+
+def test_imputed_pixels_are_those_of_quantus():
+    from quantus.functions.perturb_func import noisy_linear_imputation
+
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    removed = rng.random((16, 20)) < 0.4
+    removed[:3, :4] = True  # a corner too
+    theirs = noisy_linear_imputation(
+        image.transpose(2, 0, 1).astype(float), np.flatnonzero(removed), noise=0.0
+    )
+    own = impute(image[None], removed[None], noise=0.0)[0]
+    np.testing.assert_allclose(own, np.reshape(theirs, (3, 16, 20)).transpose(1, 2, 0), atol=0.51)
+    np.testing.assert_array_equal(own[~removed], image[~removed])
+    noisy = impute(image[None], removed[None]).astype(float)[0] - own
+    assert noisy[removed].std() == pytest.approx(2.55, rel=0.2)
+
+
+def test_a_linear_slope_survives_imputation_and_so_does_its_logit():
+    model, _ = linear_detector()
+    slope = np.broadcast_to(np.arange(SIZE)[:, None, None] * 4, (SIZE, SIZE, 3)).astype(np.uint8)
+    orders = np.r_[[5, 6, 9, 10], np.setdiff1d(np.arange(CELLS), [5, 6, 9, 10])][None]
+    logits = road(model, slope[None], orders, (0.0, 0.25))
+    assert abs(np.diff(logits[0])[0]) < 0.2  # the noise's, of 2.5 grey levels
+    grey = deletion(model, slope[None], orders, "grey", (0.25,))
+    assert abs(grey - logits[:, 0])[0, 0] > 0.3
 
 
 def test_cells_are_numbered_row_by_row():

@@ -23,6 +23,7 @@ from xaifake.judge import judge, judged, runner
 from xaifake.judge.localisation import BASELINES, localise, mean_mask
 from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
+from xaifake.judge.protocols import OUTCOMES
 from xaifake.judge.runner import TABLES, WITHOUT_ORIGINALS, MethodConfig, Protocol, judged_settings
 from xaifake.judge.sanity import randomisation_curve
 from xaifake.scales import SCALE
@@ -34,7 +35,8 @@ NAMES = ["gradient", "lrp.epsilon", "lime"]
 PROTOCOL = Protocol(
     found=6, sample=4, slow_faces=2, shuffled_faces=1, moved=("gradient", "lime"),
     filled=("noise", "patch_effect", "gradient"), settings=(Blur(1), rotation(20)),
-    slow_settings=(Noise(5),),
+    slow_settings=(Noise(5),), drawn=2, attacked=2, edited=2, ordered=1, orders=4,
+    compared=("gradient", "lrp.epsilon"),
 )  # fmt: skip
 # Whatever takes long, all the rest is reading and adding up.
 MEASURED = [
@@ -43,6 +45,10 @@ MEASURED = [
     (runner.faithfulness, "restore_cells"), (runner.faithfulness, "region_effects"),
     (runner.faithfulness, "deletion"), (runner.faithfulness, "insertion"),
     (runner.sanity, "randomisation_curve"), (runner.planted, "sweep"), (runner, "stability"),
+    (runner.interventions, "outside_effects"), (runner.interventions, "texture_effects"),
+    (runner.protocols, "attack_named_segments"), (runner.protocols, "harmless_edits"),
+    (runner.protocols, "turned_verdicts"), (runner.faithfulness, "shapley_cells"),
+    (runner.faithfulness, "road"),
 ]  # fmt: skip
 
 
@@ -253,8 +259,8 @@ def test_each_table_has_its_rows(shipped):
     assert len(tables["regions"]) == 4
     assert tables["cost"].method.tolist() == NAMES and (tables["cost"].seconds > 0).all()
     assert tables["cost"].r2.notna().tolist() == [False, False, True]
-    # Names, acts, fills, shares and faces.
-    assert len(tables["filling"]) == 3 * 2 * 2 * 5 * 4
+    # Names, acts, fills, shares and faces; and ROAD, which deletes three shares.
+    assert len(tables["filling"]) == 3 * (2 * 2 * 5 + 3) * 4
     assert (
         not tables["filling"].duplicated(["video", "frame", "method", "act", "fill", "share"]).any()
     )
@@ -378,9 +384,9 @@ def test_of_several_detectors_the_last_is_measured_in_all_ways(whole, quick, tmp
     out = tmp_path / "both"
     shutil.copytree(whole[0], out)
     tables = run(out, [quick_detector(1.3), quick_detector(2.0)])
-    both = {"localisation", "swaps", "agreement", "sums", "faithfulness", "regions"}
+    once = {"cost", "randomisation", "planted", "filling"}
     for name, table in tables.items():
-        scales = [1.3, 2.0] if name in both else [2.0]
+        scales = [2.0] if name in once else [1.3, 2.0]
         assert sorted(set(table.scale.round(1))) == pytest.approx(scales), name
         last = table[table.scale == 2].reset_index(drop=True)
         alone = whole[1][name]
@@ -408,7 +414,7 @@ def test_without_twins_what_needs_none_is_measured(whole, quick, monkeypatch, tm
     tables = run(tmp_path, faces_dir="control")
     assert list(tables) == list(WITHOUT_ORIGINALS)
     assert {p.stem for p in tmp_path.glob("*.parquet")} == set(WITHOUT_ORIGINALS)
-    assert set(asked) == {("faces", "control", "test", 2.0), ("mean mask", 2.0, "control")}
+    assert set(asked) == {("faces", "control", "test", 2.0), ("mean mask", 2.0, "control", None)}
     # The mean mask is that of the folder's own training faces, all else as with originals.
     theirs, ours = (t["localisation"] for t in (whole[1], tables))
     others = [table[table.method != "mean mask"] for table in (ours, theirs)]
@@ -428,6 +434,41 @@ def test_two_detectors_of_one_scale_are_refused(tmp_path):
     with pytest.raises(UserError, match="a Detector is asked for"):
         run(out, [quick_detector().model])
     assert not out.exists()
+
+
+def test_detectors_of_one_scale_are_told_apart_by_their_folds(tmp_path, monkeypatch):
+    pair = [quick_detector(), quick_detector()]
+    assert [fold for _, fold in runner._as_detectors(pair, [0, 3])] == [0, 3]
+    for folds, said in (([0], "2 detectors and 1 folds"), ([1, 1], "by scale and fold")):
+        with pytest.raises(UserError, match=said):
+            run(tmp_path / "out", pair, folds=folds)
+    asked = []
+    monkeypatch.setattr(
+        runner, "load_faces", lambda *what, **how: asked.append((what, how)) or stop()
+    )
+    with pytest.raises(Stopped):
+        run(tmp_path, pair, faces_dir="folds", folds=[3, 0])
+    assert asked == [(("folds", "test", 2.0), {"fold": 3})]
+
+
+def test_the_new_experiments_are_about_faces_of_each_outcome(shipped, detector):
+    _, tables = shipped
+    texture, outside = tables["texture"], tables["outside"]
+    assert set(texture.outcome) <= set(OUTCOMES) and len(texture) == 3 * 8
+    assert set(outside.outcome) == {"found", "missed"} and len(outside) == 2 * 4
+    for table in (texture, outside[outside.treatment == "take"]):
+        rows = table.reset_index(drop=True)
+        faces = faces_of(rows)
+        start = faces.images if table is texture else faces.originals
+        np.testing.assert_allclose(rows.logit_00, detector.logits(start), atol=1e-3)
+    called = (texture.logit_00 > 0) == texture.outcome.isin(["found", "false alarm"])
+    assert called.all()
+    assert set(tables["harmless"].method) == {"none", "gradient"}
+    assert set(tables["attacked"].method) == {
+        "gradient", "edges", "centred Gaussian", "mean mask", "mask", "random segments",
+    }  # fmt: skip
+    assert tables["alike"].groupby("target").size().eq(1).all()
+    assert tables["silent"].silent.between(0, 1).all() and tables["shapley"].error.ge(0).all()
 
 
 def test_without_detectors_the_shipped_ones_are_judged(tmp_path, monkeypatch):

@@ -256,7 +256,7 @@ def read_pairs(folder=None, split=None, scale=SCALE, fold=None):
     return originals, fakes, table[paired].reset_index(drop=True)
 
 
-def average_mask(folder, split, scale):
+def average_mask(folder, split, scale, fold=None):
     """Average the masks of the accepted fakes of one split and scale, reading the masks alone.
 
     Parameters
@@ -265,6 +265,8 @@ def average_mask(folder, split, scale):
         Where `extract_faces` wrote to.
     split : str
     scale : float
+    fold : int, optional
+        As for `load_faces`.
 
     Returns
     -------
@@ -276,7 +278,7 @@ def average_mask(folder, split, scale):
     UserError
         As `load_faces`, and if there is no mask among them.
     """
-    table = _choose(folder, split, scale)
+    table = _choose(folder, split, scale, fold)
     masks = _read_pictures(_folder(folder), table[table.label == 1], ["mask"])["mask"]
     masks = [data for data in masks if data is not None]
     if not masks:

@@ -2,6 +2,10 @@ from .faithfulness import (
     patch_effects as patch_effects,
     restore_cells as restore_cells,
 )
+from .interventions import (
+    outside_effects as outside_effects,
+    texture_effects as texture_effects,
+)
 from .localisation import (
     localise as localise,
     mask_auc as mask_auc,
@@ -20,6 +24,13 @@ from .perturbations import (
     shear as shear,
     translation as translation,
 )
+from .protocols import (
+    attack as attack,
+    attack_named_segments as attack_named_segments,
+    draw_by_outcome as draw_by_outcome,
+    harmless_edits as harmless_edits,
+    turned_verdicts as turned_verdicts,
+)
 from .runner import (
     Protocol as Protocol,
     default_methods as default_methods,
@@ -28,3 +39,9 @@ from .runner import (
 )
 from .sanity import randomisation_curve as randomisation_curve
 from .stability import stability as stability
+from .verdict import (
+    no_method_beats as no_method_beats,
+    read_claims as read_claims,
+    specifications as specifications,
+    verdicts as verdicts,
+)

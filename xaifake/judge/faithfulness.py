@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import splu
+from scipy.special import comb
 from scipy.stats import spearmanr
 
 from xaifake.detector.detector import takes_detector
@@ -121,30 +125,109 @@ def patch_effects(
 
 
 @takes_detector
-def region_effects(detector, faces):
-    """Put back one region of the face at a time.
+def region_effects(detector: Detector, faces: Faces, seed: int = 0) -> pd.DataFrame:
+    """Put back the regions of the face, one at a time and in every combination.
 
     Parameters
     ----------
     detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with originals and landmarks.
+    seed : int
+        Of the rest's place.
 
     Returns
     -------
     pandas.DataFrame
-        One row per face: `gap`, the fake's logit less its original's, and `without_eyes` ...
-        `without_outside`, how much of it goes when this region of the original is put back.
+        One row per face: `logit` of the fake; `gap`, that less its original's; `without_eyes` ...
+        `without_outside`, how much of the logit goes when this region of the original is put back;
+        `last_eyes` ..., how much more goes with it when the others are back already; `shapley_eyes`
+        ..., Shapley's value over all 120 orders of the regions, which sum to the gap;
+        `without_nose_mouth`, both at once; `without_rest`, an equally large part of the mask that
+        is neither, grown around a random place, NaN where the mask has none so large.
     """
     originals = _originals(faces)
     regions = region_masks(faces)
-    predict = detector.predictor((2 + len(regions)) * len(faces))
-    fake, original = (predict(images) for images in (faces.images, originals))
-    columns = {"gap": fake - original}
-    for name, region in regions.items():
-        rest = predict(np.where(region[..., None], originals, faces.images))
-        columns[f"without_{name}"] = fake - rest
+    stacked = np.stack(list(regions.values()), axis=-1)
+    count = len(regions)
+    subsets = np.array(list(product((False, True), repeat=count)))
+    predict = detector.predictor((1 + len(subsets)) * len(faces))
+
+    def lost(where):
+        return fake - predict(np.where(where[..., None], originals, faces.images))
+
+    fake = predict(faces.images).astype(float)
+    values = np.stack([lost((stacked & subset).any(axis=-1)) for subset in subsets], axis=1)
+    columns = {"logit": fake, "gap": values[:, -1]}
+    bit = 1 << np.arange(count)[::-1]  # a subset's number has the first region's bit in front
+    sizes = subsets.sum(axis=1)
+    for place, name in enumerate(regions):
+        before = np.flatnonzero(~subsets[:, place])
+        gains = values[:, before + bit[place]] - values[:, before]
+        weights = 1 / (count * comb(count - 1, sizes[before]))
+        columns |= {f"without_{name}": gains[:, 0], f"last_{name}": gains[:, -1]}
+        columns[f"shapley_{name}"] = gains @ weights
+    both = regions["nose"] | regions["mouth"]
+    columns["without_nose_mouth"] = lost(both)
+    rest = np.stack(list(_rests(faces.masks & ~both, (faces.masks & both).sum((1, 2)), seed)))
+    columns["without_rest"] = np.where(rest.any((1, 2)), lost(rest), np.nan)
     return pd.DataFrame(columns).astype(float)
+
+
+def _rests(areas, sizes, seed):
+    """Yield a part of each area of so many pixels, around a random one; empty if there is none."""
+    rng = np.random.default_rng(seed)
+    for area, size in zip(areas, sizes, strict=True):
+        places = np.argwhere(area)
+        part = np.zeros_like(area)
+        if 0 < size <= len(places):
+            away = np.hypot(*(places - places[rng.integers(len(places))]).T)
+            part[tuple(places[np.argsort(away, kind="stable")[:size]].T)] = True
+        yield part
+
+
+@takes_detector
+def shapley_cells(
+    detector: Detector, faces: Faces, orders: int = 16, cell: int = CELL, seed: int = 0
+) -> np.ndarray:
+    """Estimate Shapley's value of every cell that the mask touches, by drawing orders.
+
+    Every second order is the one before it backwards.
+
+    Parameters
+    ----------
+    detector : Detector
+    faces : xaifake.data.dataset.Faces
+        Fakes with originals.
+    orders : int
+        How many orders are drawn for each face, an even number.
+    cell : int
+    seed : int
+
+    Returns
+    -------
+    numpy.ndarray of float64, (2, N, G, G)
+        The means over one half of the pairs of orders and over the other: their mean is the
+        estimate, their difference says how far to trust it. 0 where the mask touches nothing. The
+        cells of a face sum to what goes when all of them are put back.
+    """
+    if orders < 4 or orders % 4:
+        raise UserError(f"orders={orders}: give a multiple of four, two pairs at the least.")
+    originals = _originals(faces)
+    cells = cell_numbers(faces.images.shape[1], faces.images.shape[2], cell)
+    changed = cell_sums(faces.masks, cell).reshape(len(faces), -1) > 0
+    predict = detector.predictor(orders * (changed.sum() + len(faces)))
+    rng, values = np.random.default_rng(seed), np.zeros((2, *changed.shape))
+    for n, touched in enumerate(changed):
+        order = np.flatnonzero(touched)
+        for number in range(orders):
+            order = order[::-1] if number % 2 else rng.permutation(order)
+            rank = np.full(changed.shape[1], len(order))
+            rank[order] = np.arange(len(order))
+            back = rank[cells] < np.arange(len(order) + 1)[:, None, None]
+            logits = predict(np.where(back[..., None], originals[n], faces.images[n]))
+            values[number // 2 % 2, n, order] -= np.diff(logits.astype(float)) / (orders / 2)
+    return values.reshape(2, len(faces), faces.images.shape[1] // cell, -1)
 
 
 def cell_numbers(height, width, cell=CELL):
@@ -346,6 +429,82 @@ def _replace(detector, images, others, orders, shares, cell, count):
     return logits
 
 
+@takes_detector
+def road(
+    detector: Detector,
+    images: np.ndarray,
+    orders: np.ndarray,
+    shares: Sequence[float] = SHARES,
+    cell: int = CELL,
+    seed: int = 0,
+) -> np.ndarray:
+    """Delete cells in some order and fill them by `impute` (ROAD, Rong et al. 2022).
+
+    Parameters and returns are those of `deletion`, but for the fill.
+    """
+    cells = cell_numbers(images.shape[1], images.shape[2], cell)
+    ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
+    removed = [ranks < round(share * orders.shape[1]) for share in shares]
+    logits = [detector.logits(impute(images, gone, seed)) for gone in removed]
+    return np.stack(logits, axis=1).astype(float)
+
+
+def impute(
+    images: np.ndarray, removed: np.ndarray, seed: int = 0, noise: float = 0.01
+) -> np.ndarray:
+    """Fill removed pixels with the weighted mean of their neighbours, and noise.
+
+    The noisy linear imputation of Rong et al. (2022): each removed pixel is the mean of its eight
+    neighbours, removed or not, direct ones with twice the weight of diagonal ones; these equations
+    are solved together. A fill so smooth does not tell the shape of what was removed.
+
+    Parameters
+    ----------
+    images : numpy.ndarray of uint8, (N, H, W, 3)
+    removed : numpy.ndarray of bool, (N, H, W)
+        Not the whole picture.
+    seed : int
+    noise : float
+        Standard deviation, as a share of the range of grey levels.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, (N, H, W, 3)
+    """
+    rng, filled = np.random.default_rng(seed), images.astype(float)
+    for picture, gone in zip(filled, removed, strict=True):
+        if gone.any():
+            picture[gone] = _smooth_fill(picture, gone)
+            picture[gone] += rng.normal(0, 255 * noise, picture[gone].shape)
+    return np.clip(np.rint(filled), 0, 255).astype(np.uint8)
+
+
+def _smooth_fill(picture, gone):
+    """Return the values of the removed pixels, (K, 3)."""
+    number = np.full(gone.shape, -1)
+    number[gone] = np.arange(gone.sum())
+    places = np.argwhere(gone)
+    own, known = np.zeros(len(places)), np.zeros((len(places), picture.shape[2]))
+    rows, columns, values = [np.arange(len(places))], [np.arange(len(places))], []
+    for step in product((-1, 0, 1), repeat=2):
+        if step == (0, 0):
+            continue
+        weight = 1 / 6 if 0 in step else 1 / 12
+        there = places + step
+        inside = np.flatnonzero(((there >= 0) & (there < gone.shape)).all(axis=1))
+        there = tuple(there[inside].T)
+        own[inside] += weight
+        unknown = gone[there]
+        known[inside[~unknown]] += weight * picture[there][~unknown]
+        rows.append(inside[unknown])
+        columns.append(number[there][unknown])
+        values.append(np.full(unknown.sum(), -weight))
+    matrix = csc_matrix(
+        (np.concatenate([own, *values]), (np.concatenate(rows), np.concatenate(columns)))
+    )
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(known)
+
+
 def score_against_effects(heatmaps, maps, cell=CELL):
     """Compare maps with what the experiment found.
 
@@ -360,17 +519,34 @@ def score_against_effects(heatmaps, maps, cell=CELL):
     pandas.DataFrame
         One row per face: `patch_effect`, the rank correlation with `PatchEffects.effect` over all
         cells, and `patch_effect_inside`, over those that the mask touches: knowing where the swap
-        is helps with the first, and only knowing what the detector makes of it with the second. NaN
-        for a map that is the same everywhere.
+        is helps with the first, and only knowing what the detector makes of it with the second;
+        `patch_effect_residual`, over all cells, of what is left of map and effect when the mean
+        over these faces is taken from each: what is common to all pictures helps with neither. NaN
+        for a map that is the same everywhere, or for all faces.
     """
     sums = cell_sums(np.asarray(heatmaps, np.float64), cell)
-    rows = []
-    for one, effect, changed in zip(sums, maps.effect, maps.changed, strict=True):
-        rows.append((_rank(one.ravel(), effect.ravel()), _rank(one[changed], effect[changed])))
-    return pd.DataFrame(rows, columns=["patch_effect", "patch_effect_inside"])
+    left = [_residual(values).reshape(len(sums), -1) for values in (sums, maps.effect)]
+    rows = [
+        (
+            rank_correlation(one.ravel(), effect.ravel()),
+            rank_correlation(one[changed], effect[changed]),
+            rank_correlation(*rest),
+        )
+        for one, effect, changed, *rest in zip(sums, maps.effect, maps.changed, *left, strict=True)
+    ]
+    names = ["patch_effect", "patch_effect_inside", "patch_effect_residual"]
+    return pd.DataFrame(rows, columns=names)
 
 
-def _rank(one, other):
+def _residual(values):
+    """Return maps of mean size 1 less their mean over the pictures; rounding counts as nothing."""
+    size = np.abs(values).mean(axis=(1, 2), keepdims=True)
+    unit = values / np.where(size > 0, size, 1)
+    return (unit - unit.mean(axis=0)).round(9)
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Spearman's rank correlation; NaN of fewer than three numbers or equal ones."""
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return np.nan
     return spearmanr(one, other)[0]

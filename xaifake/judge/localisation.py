@@ -79,7 +79,7 @@ def region_masks(faces):
     free = np.ones(faces.images.shape[:3], bool)
     masks = {}
     for name, region in {"eyes": "eyes", "mouth": "mouth", "nose": "nose", "jaw": "whole"}.items():
-        drawn = _draw(faces, region)
+        drawn = swap_area(faces, region)
         masks[name] = drawn & free
         free &= ~drawn
     masks["outside"] = free
@@ -102,18 +102,26 @@ def swap_areas(faces):
     """
     from xaifake.data import swaps
 
-    return {region: _draw(faces, region) for region in swaps.REGIONS}
+    return {region: swap_area(faces, region) for region in swaps.REGIONS}
 
 
-def _draw(faces, region):
+def swap_area(faces: Faces, region: str) -> np.ndarray:
+    """Draw the area that a swap of a region, or of the "whole" face, would replace: (N, H, W)."""
     # With what draws: a score of given masks needs no OpenCV.
     from xaifake.data import swaps
 
     size = faces.images.shape[1]
+    points = crop_landmarks(faces).astype(np.float32)
+    return np.stack([swaps.swap_mask(p, region, size=size) > 0 for p in points])
+
+
+def crop_landmarks(faces: Faces) -> np.ndarray:
+    """Return the landmarks of faces in pixels of their pictures, float (N, 68, 2) as (x, y)."""
     points = np.stack([np.reshape(flat, (68, 2)) for flat in faces.table.landmarks])
     corners = faces.table[["left", "top"]].to_numpy(float)[:, None]
-    points = (points - corners) * (size / faces.table.side.to_numpy(float)[:, None, None])
-    return np.stack([swaps.swap_mask(p.astype(np.float32), region, size=size) > 0 for p in points])
+    return (points - corners) * (
+        faces.images.shape[1] / faces.table.side.to_numpy(float)[:, None, None]
+    )
 
 
 @register_score("mass")
@@ -282,7 +290,7 @@ def baselines(faces, mean_mask, seed=0):
     }
 
 
-def mean_mask(scale, folder=None):
+def mean_mask(scale, folder=None, fold=None):
     """Return the mean mask of the fakes that a detector was trained on.
 
     Parameters
@@ -291,6 +299,8 @@ def mean_mask(scale, folder=None):
     folder : str or Path, optional
         Of `extract_faces`, with a split "train"; the faces that the shipped detectors were trained
         on if not given.
+    fold : int, optional
+        The fold that was left out of training.
 
     Returns
     -------
@@ -305,7 +315,7 @@ def mean_mask(scale, folder=None):
     if folder is not None:
         from xaifake.data.dataset import average_mask
 
-        return average_mask(folder, "train", scale)
+        return average_mask(folder, "train", scale, fold)
     with np.load(MEAN_MASKS) as stored:
         if f"{scale:.1f}" not in stored or round(scale, 6) != round(scale, 1):
             raise UserError(f"No mean mask for scale {scale}: there are {', '.join(stored)}.")

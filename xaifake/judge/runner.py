@@ -27,10 +27,17 @@ from xaifake.detector.detector import Detector, as_detector
 from xaifake.detector.evaluation import sample_true_positives
 from xaifake.detector.forward import MIN_FOR_OPENVINO, forward
 from xaifake.errors import UserError
-from xaifake.explainers import innvestigate
+from xaifake.explainers import activations, innvestigate, map_layers
 from xaifake.explainers.api import explain, methods
 from xaifake.heatmaps import pack_maps, unpack_maps
-from xaifake.judge import faithfulness, localisation, planted, sanity
+from xaifake.judge import (
+    faithfulness,
+    interventions,
+    localisation,
+    planted,
+    protocols,
+    sanity,
+)
 from xaifake.judge.perturbations import Blur, Noise, rotation, translation
 from xaifake.judge.stability import SETTINGS, compare, interpolation_ceiling, stability
 from xaifake.lazy import renamed_arguments
@@ -47,8 +54,15 @@ WITHOUT_ORIGINALS = (
     "randomisation",
     "planted",
     "cost",
+    "alike",
+    "texture",
+    "turned",
+    "silent",
+    "attacked",
+    "harmless",
 )
-TABLES = (*WITHOUT_ORIGINALS, "sums", "faithfulness", "regions", "filling")
+WITH_ORIGINALS = ("sums", "faithfulness", "regions", "outside", "shapley", "filling")
+TABLES = (*WITHOUT_ORIGINALS, *WITH_ORIGINALS)
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,13 @@ class MethodConfig:
     method, engine : str
         As `explain` takes them.
     options : tuple of (str, object)
-        As `explain` takes them.
+        As `explain` takes them; a baseline may also be one of `xaifake.judge.faithfulness.FILLS`.
     absolute : bool
         Sizes are summed over the colours instead of signed values.
     slow : bool
         So slow that only the sample of fakes is explained.
+    variant : str
+        What tells it from the same method with other options.
     """
 
     method: str
@@ -72,6 +88,7 @@ class MethodConfig:
     options: tuple = ()
     absolute: bool = False
     slow: bool = False
+    variant: str = ""
 
     def __post_init__(self):
         if (precision := dict(self.options).get("precision", "float32")) != "float32":
@@ -82,11 +99,14 @@ class MethodConfig:
         """What it is called in tables: the method, and what is particular about it."""
         if self.engine != "xaifake":
             return f"{self.method} (iNNvestigate)"
-        return f"{self.method} (absolute)" if self.absolute else self.method
+        particular = self.variant or ("absolute" if self.absolute else "")
+        return f"{self.method} ({particular})" if particular else self.method
 
     def maps(self, detector, images, target="fake"):
         """Return heatmaps (N, H, W), float32, and the columns of `explain`'s report, a dict."""
         settings = {"engine": self.engine, "progress": False, **dict(self.options)}
+        if isinstance(settings.get("baseline"), str):
+            settings["baseline"] = faithfulness.fill(images, settings["baseline"])
         relevance = explain(detector, images, self.method, target=target, **settings)
         signed = np.asarray(relevance)
         heatmaps = np.abs(signed) if self.absolute else signed
@@ -96,6 +116,12 @@ class MethodConfig:
 # The general rules need settings, and the others would be judged twice under two names.
 _LEFT_OUT = {"lrp", "lrp.alpha_beta", "lrp.z_plus", "lrp.sequential_preset_b_flat_until_idx"}
 _OPTIONS = {"lime": (("num_samples", 200),), "integrated_gradients": (("steps", 32),)}
+_SLIC = (("segmentation", "slic"), ("num_samples", 1000), ("fill", "blur"))
+_VARIANTS = (
+    MethodConfig("lime", options=_SLIC, slow=True, variant="slic"),
+    MethodConfig("integrated_gradients", options=(("steps", 32), ("baseline", "blur")), slow=True,
+                 variant="blur"),
+)  # fmt: skip
 
 
 def default_methods() -> tuple[MethodConfig, ...]:
@@ -111,6 +137,7 @@ def default_methods() -> tuple[MethodConfig, ...]:
     return (
         *signed,
         *(MethodConfig(name, options=options, slow=True) for name, options in _OPTIONS.items()),
+        *_VARIANTS,
         *(MethodConfig(name, "innvestigate", slow=True) for name in [*theirs, "deconvnet"]),
     )
 
@@ -120,7 +147,11 @@ _MOVED = (
     "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.sequential_preset_a_flat",
     "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
 )  # fmt: skip
-_SLOW_SETTINGS = (Noise(5), rotation(20), translation(8))
+_SLOW_SETTINGS = (Blur(1), Noise(5), rotation(20), translation(8))
+_COMPARED = (
+    "lime", "lrp.sequential_preset_b_flat (iNNvestigate)", "integrated_gradients",
+    "guided_backprop", "lrp.sequential_preset_b_flat", "gradient (absolute)", "grad_cam",
+)  # fmt: skip
 _FILLED = (
     "noise", "centred Gaussian", "patch_effect", "gradient (absolute)", "input_t_gradient",
     "guided_backprop", "grad_cam", "lrp.sequential_preset_b_flat", "integrated_gradients", "lime",
@@ -143,24 +174,39 @@ class Protocol:
         Of the sample, for the cost.
     pool : int
         Faces that a cue is planted in.
+    drawn : int
+        Faces of each outcome (`xaifake.judge.protocols.OUTCOMES`) whose fine detail is changed;
+        twice as many of all are turned.
+    attacked, edited : int
+        Of the sample, those whose named segments are attacked; real faces that are edited.
+    ordered, orders : int
+        Of the sample, those whose cells are put back in drawn orders, and in how many.
     moved : tuple of str
         Names of the methods that are compared under perturbations and with shuffled weights.
     settings, slow_settings : tuple of Perturbation
         Of these methods, and of those of them that need many passes.
     filled : tuple of str
         Names of methods and baselines whose orders are deleted and inserted.
+    compared : tuple of str
+        Names of methods that are compared pair by pair for each person.
     """
 
     found: int = 200
     sample: int = 50
-    slow_faces: int = 6
+    slow_faces: int = 12
     shuffled_faces: int = 4
     timed: int = 16
     pool: int = 400
+    drawn: int = 50
+    attacked: int = 24
+    edited: int = 24
+    ordered: int = 6
+    orders: int = 16
     moved: tuple = field(default_factory=lambda: _MOVED)
     settings: tuple = field(default_factory=lambda: SETTINGS)
     slow_settings: tuple = field(default_factory=lambda: _SLOW_SETTINGS)
     filled: tuple = field(default_factory=lambda: _FILLED)
+    compared: tuple = field(default_factory=lambda: _COMPARED)
 
 
 @renamed_arguments(faces="faces_dir")
@@ -173,19 +219,20 @@ def judge(
     protocol: Protocol | None = None,
     seed: int = 0,
     progress: bool = True,
+    folds: Sequence[int] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Measure methods on detectors; what is finished is kept, and a second call goes on.
 
-    Localisation and, with originals, faithfulness are measured on every detector; stability,
-    shuffled weights, generic deletion, the planted cue and cost on the last one. Where iNNvestigate
-    is not installed, its methods are left out with a warning.
+    Shuffled weights, generic deletion, the planted cue and cost are measured on the last detector,
+    all the rest on every one. Where iNNvestigate is not installed, its methods are left out with a
+    warning.
 
     Parameters
     ----------
     out : str or Path
         Folder for the results.
     detectors : Detector or sequence of Detector, optional
-        Each of another scale; the shipped ones if not given.
+        Each of another scale or fold; the shipped ones if not given.
     faces_dir : str or Path, optional
         Folder of `extract_faces`, whose "train" split gives the mean mask; the faces that come with
         the package if not given.
@@ -199,6 +246,9 @@ def judge(
         Of every draw.
     progress : bool
         Show a progress bar.
+    folds : sequence of int, optional
+        For each detector the fold that it was not trained on; its faces alone are then judged, see
+        `xaifake.data.split_of_fold`.
 
     Returns
     -------
@@ -210,14 +260,24 @@ def judge(
     ------
     UserError
         If a detector finds no fakes among the faces, a fake has no mask, `out` belongs to other
-        settings, or several detectors have the same scale.
+        settings, or several detectors have the same scale and fold.
     """
     given = tuple(methods or default_methods())
     configs = _offered(given)
     versions = _versions(configs)  # now: what is missing is to be known before hours of work
     cases = [
-        _Case(Path(out), detector, faces_dir, split, seed, given, configs, protocol or Protocol())
-        for detector in _as_detectors(detectors)
+        _Case(
+            Path(out),
+            detector,
+            faces_dir,
+            split,
+            fold,
+            seed,
+            given,
+            configs,
+            protocol or Protocol(),
+        )
+        for detector, fold in _as_detectors(detectors, folds)
     ]
     jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
     bar = progress_bar(jobs, show=progress, unit="piece")
@@ -237,17 +297,22 @@ def judge(
     return tables
 
 
-def _as_detectors(detectors):
+def _as_detectors(detectors, folds):
+    """Return pairs of a detector and its fold, which is None where there are no folds."""
     if detectors is None:
-        return [Detector.pretrained(scale) for scale in SCALES]
+        return [(Detector.pretrained(scale), None) for scale in SCALES]
     found = [detectors] if isinstance(detectors, Detector) else list(map(as_detector, detectors))
+    if folds is not None and len(folds) != len(found):
+        raise UserError(f"{len(found)} detectors and {len(folds)} folds: give each its fold.")
     scales = [detector.scale for detector in found]
-    if len(set(scales)) < len(scales) or None in scales:
+    pairs = list(zip(found, folds or [None] * len(found), strict=True))
+    known = {(detector.scale, fold) for detector, fold in pairs}
+    if len(known) < len(found) or None in scales:
         raise UserError(
-            f"Detectors of the scales {scales}: results are told apart by the scale, so judge each "
-            "of them in a folder of its own, or give them their scales."
+            f"Detectors of the scales {scales}: results are told apart by scale and fold, so judge "
+            "each of them in a folder of its own, or give them their scales."
         )
-    return found
+    return pairs
 
 
 def _offered(given):
@@ -300,7 +365,7 @@ def judged(name: str, folder: str | Path | None = None) -> pd.DataFrame:
         - swaps: `describe_swaps` of the faces;
         - agreement: one row per pair of methods, `method` and `other`: mean rank correlation of
           their maps over cells, and `beyond_centre`, with what both share with the centre taken
-          out;
+          out; `absolute` and `absolute_beyond_centre`, the same of the sizes;
         - stability: `xaifake.judge.stability.stability` by kind and strength, with the `ceiling_`
           of interpolation; kind "seed" compares two seeds of LIME;
         - randomisation: `xaifake.judge.sanity.randomisation_curve`;
@@ -311,7 +376,20 @@ def judged(name: str, folder: str | Path | None = None) -> pd.DataFrame:
         - faithfulness: `score_against_effects`; `gap`, and `logit_drop_5` ..., what of it goes when
           these percent of the picture are put back in the map's order;
         - regions: `region_effects`;
-        - filling: logits when cells are deleted or inserted, by fill and share.
+        - filling: logits when cells are deleted or inserted, by fill and share; with the fill
+          "road", `xaifake.judge.faithfulness.road`;
+        - alike: one row per pair of methods and person, the columns of agreement;
+        - texture, outside: `xaifake.judge.interventions.texture_effects` of faces of each
+          `outcome`, and `outside_effects` of those that are fakes;
+        - shapley: per face the rank correlation of `patch_effects` with Shapley's values of the
+          cells (`correlation`), that of two halves of the orders (`halves`), and the mean
+          difference per cell as a share of the mean size of the values (`error`);
+        - turned: `xaifake.judge.protocols.turned_verdicts`;
+        - silent: `silent`, the share of the deepest layer's channels that are 0 all over a face;
+        - attacked: `xaifake.judge.protocols.attack_named_segments`;
+        - harmless: `xaifake.judge.protocols.harmless_edits`.
+
+        Where detectors have folds, there is a column `fold`.
     folder : str or Path, optional
         The `out` of `judge`; what was measured on the shipped detectors if not given.
 
@@ -346,16 +424,19 @@ def judged_settings(folder=None):
 class _Case:
     """One detector with its faces, and the pieces that are finished."""
 
-    def __init__(self, out, detector, faces, split, seed, given, configs, protocol):
-        self.scale, self.seed, self.folder = detector.scale, seed, faces
+    def __init__(self, out, detector, faces, split, fold, seed, given, configs, protocol):
+        self.scale, self.seed, self.folder, self.fold = detector.scale, seed, faces, fold
         self.configs, self.protocol, self.detector = configs, protocol, detector
         self.by_name = {config.name: config for config in configs}
         self.moving = [config for config in configs if config.name in protocol.moved]
-        test = load_faces(faces, split if faces else None, self.scale)
+        test = load_faces(faces, split if faces else None, self.scale, **self.in_fold)
         self.sample = sample_true_positives(detector, test, protocol.sample, seed)
         self.found = _draw_found(detector, test, self.sample, protocol.found, seed)
         localisation.check_masks(self.found)  # now, and not after hours of work
         self.pool = test if len(test) <= protocol.pool else test[:: len(test) // protocol.pool]
+        self.drawn = protocols.draw_by_outcome(detector, test, protocol.drawn, seed)
+        rows = np.random.default_rng(seed).permutation(len(test))[: 2 * protocol.drawn]
+        self.test, self.any = test, test[np.sort(rows)]
         self.originals = self.sample.originals is not None
         self.settings = {
             "scale": self.scale,
@@ -368,22 +449,33 @@ class _Case:
             "protocol": digest(repr(protocol)),
             "options": {config.name: dict(config.options) for config in given if config.options},
         }
-        self.parts = ResultCache(out / "parts" / f"{self.scale}x", self.settings).claim()
+        if fold is not None:
+            self.settings["fold"] = fold
+        self.name = f"{self.scale}x" if fold is None else f"{self.scale}x_{fold}"
+        self.parts = ResultCache(out / "parts" / self.name, self.settings).claim()
+
+    @property
+    def in_fold(self):
+        """What the functions that read faces must be told of the fold."""
+        return {} if self.fold is None else {"fold": self.fold}
 
     def jobs(self, last):
         """Return (description, function without arguments) of every piece."""
         jobs = [job for config in self.configs for job in self.of_method(config, last)]
+        names = ("texture", "turned", "silent", "attacked", "harmless")
+        jobs += [(name, getattr(self, name)) for name in names]
+        jobs += [("LIME's seeds", self.seeds)] if "lime" in self.by_name else []
         if self.originals:
+            jobs += [("outside", self.outside), ("orders of cells", self.shapley)]
             jobs += [("causal maps", self.effects), ("best order", self.best)]
             jobs += [(f"put back, {name}", partial(self.restored, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
         if last:
             jobs += [("planted cue", self.planted)]
-            jobs += [("LIME's seeds", self.seeds)] if "lime" in self.by_name else []
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in self.moving]
         if last and self.originals:
             jobs += [(f"filling, {name}", partial(self.filling, name)) for name in self.filled()]
-        return [(f"{self.scale}x {description}", job) for description, job in jobs]
+        return [(f"{self.name} {description}", job) for description, job in jobs]
 
     def of_method(self, config, last):
         """Return the pieces of one config that need its compiled network, one after another."""
@@ -392,7 +484,7 @@ class _Case:
             jobs.append((f"originals, {config.name}", partial(self.original_maps, config)))
         if last:
             jobs.append((f"cost, {config.name}", partial(self.cost, config)))
-        if last and config in self.moving:
+        if config in self.moving:
             jobs.append((f"stability, {config.name}", partial(self.moved, config)))
         return jobs
 
@@ -402,23 +494,31 @@ class _Case:
             "localisation": self.localisation(),
             "swaps": self.describe(self.found, localisation.describe_swaps(self.found)),
             "agreement": self.agreement(),
+            "alike": self.alike(),
+            "texture": self.texture(),
+            "turned": self.turned(),
+            "silent": self.silent(),
+            "attacked": self.attacked(),
+            "harmless": self.harmless(),
         }
+        moved = [self.moved(config) for config in self.moving]
+        moved += [self.seeds()] if "lime" in self.by_name else []
+        if moved:
+            made["stability"] = pd.concat(moved, ignore_index=True)
         if last:
             made["cost"] = pd.concat([self.cost(config) for config in self.configs])
-            moved = [self.moved(config) for config in self.moving]
-            moved += [self.seeds()] if "lime" in self.by_name else []
-            if moved:
-                made["stability"] = pd.concat(moved, ignore_index=True)
             if self.moving:
                 made["randomisation"] = pd.concat(map(self.shuffled, self.moving))
             made["planted"] = self.planted()
         if self.originals:
             made["sums"] = pd.concat([self.sums(e) for e in self.configs if not e.slow])
             made["faithfulness"] = pd.concat([self.restored(name) for name in self.names()])
-            made["regions"] = self.regions()
+            made |= {"regions": self.regions(), "outside": self.outside()}
+            made["shapley"] = self.shapley()
             if last:
                 made["filling"] = pd.concat([self.filling(name) for name in self.filled()])
-        return {name: table.assign(scale=self.scale) for name, table in made.items()}
+        whose = {"scale": self.scale, **self.in_fold}
+        return {name: table.assign(**whose) for name, table in made.items()}
 
     def names(self):
         """Everything that orders cells: methods, baselines, and the experiment's own orders."""
@@ -466,12 +566,14 @@ class _Case:
     @cached_property
     def mean_mask(self):
         """Share of the training fakes that are manipulated at each pixel."""
-        return localisation.mean_mask(self.scale, self.folder)
+        return localisation.mean_mask(self.scale, self.folder, self.fold)
 
     def describe(self, faces, table):
-        """Put what identifies faces in front of a table about them."""
-        known = faces.table[["video", "frame", "target", "region"]]
-        return pd.concat([known.reset_index(drop=True), table.reset_index(drop=True)], axis=1)
+        """Put what identifies faces in front of a table that has all of them, once or more."""
+        columns = ["video", "frame", "target", "region", "outcome"]
+        known = faces.table[[name for name in columns if name in faces.table]]
+        known = pd.concat([known] * (len(table) // len(known)), ignore_index=True)
+        return pd.concat([known, table.reset_index(drop=True)], axis=1)
 
     def localisation(self):
         """Score the maps of all configs and baselines."""
@@ -487,12 +589,28 @@ class _Case:
     def agreement(self):
         """Correlate the maps of every pair of methods, over cells."""
         names = [*(config.name for config in self.configs), "edges", "centred Gaussian"]
-        cells = [faithfulness.cell_sums(self.heatmaps(n, self.sample)) for n in names]
-        flat = np.stack(cells).reshape(len(names), len(self.sample), -1)
-        plain, beyond = localisation.rank_agreement(flat)
+        return self.correlated(names, slice(None))
+
+    def alike(self):
+        """Correlate the maps of the methods that are compared, for each person."""
+        names = [config.name for config in self.configs if config.name in self.protocol.compared]
+        people = self.sample.table.target.to_numpy()
+        parts = [self.correlated(names, people == one).assign(target=one)
+                 for one in dict.fromkeys(people)]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
+    def correlated(self, names, which):
+        """Return the mean rank correlations over some faces, with sign and of the sizes."""
+        cells = np.stack([self.cells(name)[which] for name in names])
+        flat = cells.reshape(*cells.shape[:2], -1)
+        sizes = np.stack([faithfulness.cell_sums(np.abs(self.heatmaps(name, self.sample)[which]))
+                          for name in names])  # fmt: skip
+        scores = (*localisation.rank_agreement(flat),
+                  *localisation.rank_agreement(sizes.reshape(flat.shape)))  # fmt: skip
         pairs = [(i, j) for j in range(len(names)) for i in range(j)]
-        rows = [(names[i], names[j], plain[i, j], beyond[i, j]) for i, j in pairs]
-        return pd.DataFrame(rows, columns=["method", "other", "rank_correlation", "beyond_centre"])
+        rows = [(names[i], names[j], *(score[i, j] for score in scores)) for i, j in pairs]
+        columns = ["rank_correlation", "beyond_centre", "absolute", "absolute_beyond_centre"]
+        return pd.DataFrame(rows, columns=["method", "other", *columns])
 
     def cost(self, config):
         """Measure what a map costs, compiling left out, and how it fared where a method says so."""
@@ -591,11 +709,91 @@ class _Case:
 
         return self.parts.cached_table("regions", make)
 
+    def outside(self):
+        """Change the inside and the outside of fakes, those that are missed among them."""
+        faces = self.drawn[np.isin(self.drawn.table.outcome, protocols.OUTCOMES[:2])]
+        return self.kept("outside", faces, lambda: interventions.outside_effects(
+            self.detector, faces, self.test))  # fmt: skip
+
+    def texture(self):
+        """Change the fine detail inside and outside of faces of each outcome."""
+        return self.kept("texture", self.drawn, lambda: interventions.texture_effects(
+            self.detector, self.drawn, self.seed))  # fmt: skip
+
+    def turned(self):
+        """Turn faces of all kinds."""
+        return self.kept("turned", self.any,
+                         lambda: protocols.turned_verdicts(self.detector, self.any))  # fmt: skip
+
+    def silent(self):
+        """Count the channels of the deepest layer with maps that say nothing of a face."""
+
+        def make():
+            layer = map_layers(self.detector)[-1]
+            maps = activations(self.detector, self.any.images, layer, progress=False)
+            return pd.DataFrame({"silent": (maps <= 0).all(axis=(1, 2)).mean(axis=1)})
+
+        return self.kept("silent", self.any, make)
+
+    def attacked(self):
+        """Attack the segments that maps name."""
+        which = _spread(self.sample, self.protocol.attacked)
+        faces = self.sample[which]
+
+        def make():
+            names = [config.name for config in self.moving]
+            names += ["edges", "centred Gaussian", "mean mask"]
+            heatmaps = {name: self.heatmaps(name, self.sample)[which] for name in names}
+            heatmaps["mask"] = faces.masks.astype(float)
+            return protocols.attack_named_segments(
+                self.detector, faces.images, heatmaps, seed=self.seed
+            )
+
+        return self.kept("attacked", faces, make)
+
+    def harmless(self):
+        """Edit real faces harmlessly, and see who is called fake and what maps show of it."""
+        real = self.drawn[self.drawn.table.outcome == "real"]
+        faces = real[_spread(real, self.protocol.edited)]
+        quick = [config for config in self.moving if not config.slow]
+        ways = {config.name: lambda detector, images, config=config: config.maps(
+                    detector, images)[0] for config in quick}  # fmt: skip
+        return self.kept("harmless", faces, lambda: protocols.harmless_edits(
+            self.detector, faces, ways, self.seed))  # fmt: skip
+
+    def shapley(self):
+        """Tell how good the mean of the first and the last place is."""
+        which = _spread(self.sample, self.protocol.ordered)
+        faces = self.sample[which]
+
+        def make():
+            halves = faithfulness.shapley_cells(
+                self.detector, faces, self.protocol.orders, seed=self.seed
+            )
+            values = halves.mean(axis=0)
+            rows = []
+            for n, place in enumerate(np.arange(len(self.sample))[which]):
+                there = self.effects().changed[place]
+                effect, value = self.effects().effect[place][there], values[n][there]
+                one, other = halves[:, n][:, there]
+                rows.append({
+                    "correlation": faithfulness.rank_correlation(effect, value),
+                    "halves": faithfulness.rank_correlation(one, other),
+                    "error": np.abs(effect - value).mean() / np.abs(value).mean(),
+                })  # fmt: skip
+            return pd.DataFrame(rows)
+
+        return self.kept("shapley", faces, make)
+
+    def kept(self, name, faces, make):
+        """Return a table about faces, which is made once."""
+        return self.parts.cached_table(name, lambda: self.describe(faces, make()))
+
     def moved(self, config):
         """Compare the maps of perturbed pictures with the pictures' own."""
 
         def make():
-            few = slice(self.protocol.slow_faces) if config.slow else slice(None)
+            few = _spread(self.sample, self.protocol.slow_faces if config.slow else None)
             settings = self.protocol.slow_settings if config.slow else self.protocol.settings
             faces, heatmaps = self.sample[few], self.heatmaps(config.name, self.sample)[few]
             parts = []
@@ -617,11 +815,11 @@ class _Case:
         """Compare LIME's maps of two seeds."""
 
         def make():
-            few = self.protocol.slow_faces
-            config, faces = self.by_name["lime"], self.sample[:few]
+            few = _spread(self.sample, self.protocol.slow_faces)
+            config, faces = self.by_name["lime"], self.sample[few]
             again = replace(config, options=(*config.options, ("seed", 1)))
             heatmaps, _ = again.maps(self.detector, faces.images)
-            table = stability(self.heatmaps("lime", self.sample)[:few], heatmaps, Blur(0))
+            table = stability(self.heatmaps("lime", self.sample)[few], heatmaps, Blur(0))
             table = table.assign(method="lime", kind="seed", strength=1.0)
             return self.describe(faces, table)
 
@@ -631,7 +829,7 @@ class _Case:
         """Follow the maps while the network's weights are shuffled."""
 
         def make():
-            faces = slice(2 if config.slow else self.protocol.shuffled_faces)
+            faces = _spread(self.sample, 2 if config.slow else self.protocol.shuffled_faces)
             curve = sanity.randomisation_curve(
                 self.detector,
                 lambda detector, images: config.maps(detector, images)[0],
@@ -659,12 +857,22 @@ class _Case:
             count = len(self.filled()) * len(runs) * pictures
             for (act, run), fill in runs:
                 logits = run(self.detector, self.sample.images, orders, fill, count=count)
-                for share, column in zip(faithfulness.FILL_SHARES, logits.T, strict=True):
-                    table = pd.DataFrame({"logit": column, "share": share, "fill": fill})
-                    rows.append(self.describe(self.sample, table.assign(act=act, method=name)))
-            return pd.concat(rows, ignore_index=True)
+                rows += self.filled_rows(logits, faithfulness.FILL_SHARES, fill, act)
+            logits = faithfulness.road(self.detector, self.sample.images, orders, seed=self.seed)
+            rows += self.filled_rows(logits, faithfulness.SHARES, "road", "deletion")
+            return pd.concat(rows, ignore_index=True).assign(method=name)
 
         return self.parts.cached_table(f"filling/{name}", make)
+
+    def filled_rows(self, logits, shares, fill, act):
+        """Return a table for each share."""
+        return [
+            self.describe(
+                self.sample,
+                pd.DataFrame({"logit": column, "share": share, "fill": fill, "act": act}),
+            )
+            for share, column in zip(shares, logits.T, strict=True)
+        ]
 
 
 def _draw_found(detector, faces, sample, count, seed):
@@ -678,6 +886,12 @@ def _draw_found(detector, faces, sample, count, seed):
     turns = table.groupby("target").cumcount().to_numpy()
     order = np.lexsort((turns, np.sort(later)))
     return faces[np.sort(table.row.to_numpy()[order][:count])]
+
+
+def _spread(faces, count=None):
+    """Return the places of so many faces, or of all, from the first to the last."""
+    count = len(faces) if count is None else min(count, len(faces))
+    return np.linspace(0, len(faces) - 1, count).round().astype(int)
 
 
 def _next_person(people):

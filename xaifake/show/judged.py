@@ -15,6 +15,7 @@ from xaifake.judge.localisation import BASELINES
 from xaifake.show.figures import PALETTE, in_rows, subplots
 
 COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1]}
+VERDICTS = {"holds": PALETTE[2], "undecided": "0.5", "does not hold": PALETTE[3]}
 SHAPES = {"method": "o", "iNNvestigate": "D", "baseline": "s"}
 SHORT = {
     "lrp.sequential_preset_": "lrp preset ",
@@ -264,6 +265,41 @@ def plot_filling(table, methods):
         axis.axhline(0, color="grey", lw=0.8)
         axis.set(title=f"filled with {filled}", xlabel="share of the picture")
     return _with_legend(figure, axes, "mean logit")
+
+
+def plot_verdicts(table, titles=None):
+    """Plot the intervals of all claims, each by how far it lies beyond its margin (a forest plot).
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `xaifake.judge.verdict.verdicts`; or of `specifications`, whose lines are then named by
+        what was changed.
+    titles : dict of str to str, optional
+        What a line is called instead of its id.
+    """
+    table = table[table.verdict != "not tested"]
+    name = "specification" if "specification" in table else "claim"
+    order = list(dict.fromkeys(table[name]))
+    scales = sorted(table.scale.unique())
+    size = (3.2 * len(scales) + 2.6, 0.9 + 0.24 * len(order))
+    figure, axes = subplots(1, len(scales), size, sharey=True)
+    for axis, scale in zip(axes[0], scales, strict=True):
+        for row in table[table.scale == scale].itertuples():
+            sign = 1 if row.claimed == "above" else -1
+            ends = [sign * (end - row.margin) for end in (row.low, row.high, row.value)]
+            place, colour = -order.index(getattr(row, name)), VERDICTS[row.verdict]
+            axis.hlines(place, ends[0], ends[1], color=colour, linewidth=2.5, alpha=0.5)
+            axis.plot(ends[2], place, "o", color=colour, markersize=5)
+        axis.axvline(0, color="0.4", linestyle="--", linewidth=1)
+        axis.set(title=f"{scale:.1f}x", xlabel="beyond the margin, as claimed")
+        axis.set_yticks([-n for n in range(len(order))], [(titles or {}).get(o, o) for o in order])
+        axis.tick_params(axis="y", labelsize=8)
+        axis.grid(axis="x", alpha=0.3)
+        sns.despine(ax=axis)
+    handles = [plt.Line2D([], [], color=c, marker="o", label=v) for v, c in VERDICTS.items()]
+    axes[0, -1].legend(handles=handles, fontsize=7, loc="best")
+    return figure
 
 
 def plot_summary(table, better):
