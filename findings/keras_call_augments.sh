@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: a Keras model that is called, model(x), is in use and not in training, so a
-# random layer in it leaves the picture as it is, as model.predict(x) does.
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet keras==3.15.0 jax==0.10.0
-KERAS_BACKEND=jax "$folder/env/bin/python" - <<'PYTHON'
+# A Keras model that is called, model(x), augments the picture
+# Harms: map
+# Call: model(x) where the model has a layer such as RandomTranslation
+# Guess: a Keras model that is called, model(x), is in use and not in training, so a random layer in it leaves the picture as it is, as model.predict(x) does.
+# Effect: gradients and heatmaps that are taken through model(x) are those of another picture, a new one each time.
+# Instead: model(x, training=False).
+# xaifake: no, tests/test_known_traps.py::test_layers_that_augment_do_nothing_in_an_explanation
+source "$(dirname "$0")/environment.sh" keras==3.15.0 jax==0.10.0
+KERAS_BACKEND=jax python - <<'PYTHON'
 import keras
 import numpy as np
 

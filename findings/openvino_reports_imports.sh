@@ -1,21 +1,15 @@
 #!/usr/bin/env bash
-# Guess, before this was run: "import openvino" is enough for the package openvino_telemetry to write
-# an id for this user into the home folder and to hand an event to a sender that posts it to Google
-# Analytics, though nobody was asked: without a file that objects, consent is taken as given. Only
-# the environment variable CI keeps it quiet.
-#
-# Needs python3 with venv, and pip's access to a package index. Works in a folder of its own, with
-# a home of its own, and sends nothing: urlopen is replaced by a function that records and refuses.
-set -euo pipefail
+# Importing openvino writes an id for the user and posts an event
+# Harms: page
+# Call: import openvino
+# Expected: an import leaves the home folder alone and calls nobody.
+# Effect: none on a map; a study of pictures that may not leave the house runs a program that calls out.
+# Instead: the environment variable CI, or the file of opt_in_out.
+# xaifake: no, tests/detector/test_forward.py::test_openvino_reports_nothing_to_its_makers
+source "$(dirname "$0")/environment.sh" openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
+mkdir home
 
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-python3 -m venv "$place/venv"
-"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
-mkdir "$place/home"
-
-cat > "$place/look.py" <<'PY'
+cat > look.py <<'PY'
 import json
 import os
 import sys
@@ -52,9 +46,9 @@ from openvino_telemetry import Telemetry  # noqa: E402
 consent = Telemetry().consent
 print("openvino", version("openvino") + ", openvino-telemetry", version("openvino-telemetry"))
 print("consent, though nobody was asked:", consent)
-print("files in the home folder after the import:", sorted(left))
+print("files in the home folder after the import:", len(left))
 for url, body in asked:
-    print("would have been sent to", url, "with", ", ".join(body) + ":", json.dumps(body["events"]))
+    print("would have been sent to", url, "with", ", ".join(body))
 as_guessed = consent and bool(left) and bool(asked)
 print(
     "Merely importing openvino names this user by an id in a file and posts an event without "
@@ -63,6 +57,4 @@ print(
 sys.stdout.flush()
 os._exit(0 if as_guessed else 1)  # without waiting for the sender's threads
 PY
-cd "$place"
-env -u CI -u TF_BUILD -u JENKINS_URL -u PYTHONPATH HOME="$place/home" USERPROFILE="$place/home" \
-    "$place/venv/bin/python" look.py
+env -u CI -u TF_BUILD -u JENKINS_URL -u PYTHONPATH HOME="$folder/home" USERPROFILE="$folder/home" python look.py

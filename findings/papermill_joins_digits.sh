@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: the parameter 24_23, say a pair of people in a data set, reaches the notebook
-# as the text that was given.
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet papermill==2.7.0
-cd "$folder"
-env/bin/python - <<'PYTHON'
+# papermill turns names of digits into numbers
+# Harms: data
+# Call: papermill in.ipynb out.ipynb -p pair 24_23
+# Guess: the parameter 24_23, say a pair of people in a data set, reaches the notebook as the text that was given.
+# Effect: a chapter run on 24_23 looks for 2423, and on 07 for 7.
+# Instead: -r, which keeps text as it is.
+# xaifake: no, tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
+source "$(dirname "$0")/environment.sh" papermill==2.7.0
+python - <<'PYTHON'
 from importlib.metadata import version
 
 from papermill.cli import _resolve_type

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: is_animated is true of pictures that move and false of a photograph, also of one
-# that a phone stores with a second picture beside it (MPO, the multi-picture format of CIPA).
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet pillow==13.0.0
-cd "$folder"
-env/bin/python - <<'PYTHON'
+# Pillow calls a phone's photograph animated
+# Harms: data
+# Call: image.is_animated of an MPO file, as phones write with a depth map or a second lens
+# Guess: is_animated is true of pictures that move and false of a photograph, also of one that a phone stores with a second picture beside it (MPO, the multi-picture format of CIPA).
+# Effect: a loop over the frames judges a depth map as a face.
+# Instead: look at image.format == "MPO" and take the first frame.
+# xaifake: no, tests/data/test_media.py::test_a_phones_picture_of_several_parts_is_its_main_one
+source "$(dirname "$0")/environment.sh" pillow==13.0.0
+python - <<'PYTHON'
 import PIL
 from PIL import Image
 

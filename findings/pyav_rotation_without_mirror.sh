@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: two videos, one of them mirrored by its display matrix, have different values of
-# frame.rotation, or PyAV shows the mirrored one mirrored.
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet av==18.1.0 numpy==2.4.0
-cd "$folder"
-env/bin/python - <<'PYTHON'
+# PyAV's frame.rotation does not tell a mirror
+# Harms: picture
+# Call: frame.rotation of a video with a display matrix that mirrors
+# Guess: two videos, one of them mirrored by its display matrix, have different values of frame.rotation, or PyAV shows the mirrored one mirrored.
+# Effect: who turns by the angle alone shows a selfie upside down or leaves it mirrored.
+# Instead: the whole matrix, side_data['DISPLAYMATRIX'].
+# xaifake: no, tests/data/test_decoding.py::test_all_eight_display_matrices
+source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6
+python - <<'PYTHON'
 import struct
 from pathlib import Path
 

@@ -1,16 +1,13 @@
 #!/usr/bin/env bash
-# safetensors.numpy.save and an array that is not contiguous.
-#
-# Guess before running: save() writes the bytes of the array's memory and the shape of the view, so
-# that a transposed array is read back with its values in another order, and nothing is said.
-#
-# Exit code: 0 if it behaves so, 1 if it does not (any more).
-set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check safetensors==0.8.0 numpy==2.4.6
-"$folder/venv/bin/python" - <<'PYTHON'
+# safetensors scrambles an array that is not contiguous
+# Harms: data
+# Call: safetensors.numpy.save({'array': a.T})
+# Expected: the array comes back as it was given, or is refused.
+# Effect: kernels that were transposed between libraries come back with the right shape and wrong values.
+# Instead: np.ascontiguousarray before saving.
+# xaifake: no, tests/detector/test_xception.py::test_a_transposed_array_comes_back_as_it_was
+source "$(dirname "$0")/environment.sh" safetensors==0.8.0 numpy==2.4.6
+python - <<'PYTHON'
 import sys
 from importlib.metadata import version
 

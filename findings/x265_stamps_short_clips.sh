@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: an encoder with fixed settings and one thread writes a clip of two frames the
-# same way each time, or fails each time.
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet av==18.1.0 numpy==2.4.6
-"$folder/env/bin/python" - <<'PYTHON'
+# x265 stamps clips of two frames by chance
+# Harms: data
+# Call: CodecContext.create('libx265', 'w'), one thread, two frames
+# Guess: an encoder with fixed settings and one thread writes a clip of two frames the same way each time, or fails each time.
+# Effect: fixtures of two frames are readable on some runs and not on others.
+# Instead: bframes=0, or clips of eight frames.
+# xaifake: no, its encoder is H.264: tests/data/test_decoding.py::test_dolby_vision_without_a_common_layer_is_named
+source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6
+python - <<'PYTHON'
 import collections
 from fractions import Fraction
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Guess, written before the first run: preprocess_input returns a new array, and the caller's stays as it was.
-set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet keras==3.15.0 jax==0.10.0
-KERAS_BACKEND=jax "$folder/env/bin/python" - <<'PYTHON'
+# Xception's preprocess_input overwrites the caller's floats
+# Harms: picture
+# Call: keras.applications.xception.preprocess_input(pictures)
+# Guess: preprocess_input returns a new array, and the caller's stays as it was.
+# Effect: called twice on one array, the network sees nearly the same grey everywhere; figures that are drawn afterwards are dark.
+# Instead: give a copy.
+# xaifake: no, tests/test_known_traps.py::test_pictures_are_not_overwritten
+source "$(dirname "$0")/environment.sh" keras==3.15.0 jax==0.10.0
+KERAS_BACKEND=jax python - <<'PYTHON'
 import keras
 import numpy as np
 from keras.applications.xception import preprocess_input

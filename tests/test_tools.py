@@ -86,6 +86,16 @@ def test_a_chapter_runs_with_its_parameters_and_its_copy_is_clean(folder):
     assert chapter.read_bytes() == before
 
 
+def test_names_of_digits_stay_text_from_the_profile_to_the_chapter(folder):
+    """YAML's own whole numbers make 2423 of 24_23, 10299 of 024_073 and 7 of 07."""
+    text = "01_first: {frames: 24_23, scales: [1.3, 07, 024_073, -8], folder: 7}\n"
+    (folder / "profiles" / "smoke.yml").write_text(text)
+    values = run_chapters.read_profile("smoke", folder)["01_first"]
+    copy = run_chapters.run_chapter(folder / "01_first.ipynb", values, folder / "out")
+    printed = chapters.read(copy).cells[-1].outputs[0].text
+    assert printed == "24_23 [1.3, '07', '024_073', -8] 7\n"
+
+
 def test_a_refreshed_chapter_is_the_same_bytes_each_time(folder):
     chapter = folder / "01_first.ipynb"
     stored = []

@@ -18,8 +18,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 import chapters
 
 RECORD = chapters.NOTEBOOKS / ".ran.json"
@@ -122,7 +120,7 @@ def rests_on(path, root=chapters.ROOT, package=None):
 def digest(path, root=chapters.ROOT, package=None):
     """Return the digest of all that a chapter rests on, 32 hexadecimal digits."""
     profile = root / "notebooks" / "profiles" / f"{PROFILE}.yml"
-    parameters = yaml.safe_load(profile.read_text(encoding="utf-8"))[Path(path).stem]
+    parameters = chapters.read_profile(profile)[Path(path).stem]
     made = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for file in rests_on(path, root, package):
         made.update(file.relative_to(root).as_posix().encode())

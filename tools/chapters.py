@@ -2,9 +2,11 @@
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import nbformat
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -14,6 +16,19 @@ QUIET_KERNEL = [
     f"--IPKernelApp.exec_files=['{ROOT / 'tools' / 'kernel_start.py'}']",
 ]
 KEPT_CELL_METADATA = ("tags", "mystnb")
+_INTEGER = "tag:yaml.org,2002:int"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the whole numbers of JSON: the names 24_23 and 07 stay text."""
+
+    yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] != _INTEGER]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(_INTEGER, re.compile("-?(0|[1-9][0-9]*)$"), [*"-0123456789"])
 
 
 def chapter_paths(folder=NOTEBOOKS):
@@ -34,6 +49,11 @@ def as_text(notebook):
 def write(notebook, path):
     """Write a notebook."""
     Path(path).write_text(as_text(notebook), encoding="utf-8")
+
+
+def read_profile(path):
+    """Read parameters by chapter; names of digits, such as 24_23 and 07, need no quotes."""
+    return yaml.load(Path(path).read_text(encoding="utf-8"), _Loader) or {}
 
 
 def title(notebook):

@@ -20,7 +20,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import papermill
-import yaml
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
@@ -39,7 +38,7 @@ def read_profile(name, notebooks=chapters.NOTEBOOKS):
     ValueError if a chapter has no section, a section no chapter, or a parameter no place.
     """
     path = Path(notebooks) / "profiles" / f"{name}.yml"
-    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    profile = chapters.read_profile(path)
     found = {chapter.stem: chapter for chapter in chapters.chapter_paths(notebooks)}
     problems = [f"no section for chapter {stem}" for stem in found.keys() - profile.keys()]
     problems += [f"section {stem}, but no such chapter" for stem in profile.keys() - found.keys()]

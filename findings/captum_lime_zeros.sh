@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# captum's Lime explains a probability by zeros
+# Harms: map
+# Call: Lime(probability).attribute(picture, feature_mask=segments, n_samples=400)
+# Expected: weights of the segments, the smaller the less they matter.
+# Effect: an empty map, which reads as 'no segment matters'.
+# Instead: explain the logit, and give interpretable_model=SkLearnRidge(alpha=1e-3) or so; the default is a Lasso with alpha 0.01, whatever the output's scale.
+# xaifake: no, tests/explainers/test_lime.py::test_the_surrogate_solves_the_papers_equation
+source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
+python - <<'PYTHON'
+import torch
+from captum.attr import FeatureAblation, Lime
+from importlib.metadata import version
+
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 1))
+picture, segments = torch.rand(1, 3, 8, 8), (torch.arange(64).reshape(1, 1, 8, 8) // 16)
+
+
+def probability(x):
+    return torch.sigmoid(network(x))
+
+
+weights = Lime(probability).attribute(picture, feature_mask=segments, n_samples=400)[0, 0, ::2, 0]
+effects = FeatureAblation(probability).attribute(picture, feature_mask=segments)[0, 0, ::2, 0]
+print("captum", version("captum"), "torch", version("torch"))
+print("change when a segment is hidden: ", [round(x, 4) for x in effects.tolist()])
+print("weights of the segments by Lime: ", weights.tolist())
+assert (weights == 0).all() and (effects != 0).all(), "the weights are not all zero now"
+print(f"All weights are 0, while hiding one segment moves the probability by up to {effects.abs().max():.3f}.")
+PYTHON

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# pytorch-grad-cam turns a map that is the same everywhere into zeros
+# Harms: map
+# Call: GradCAM(network, [layer])(pictures, targets)
+# Expected: a layer that supports the class everywhere alike gives a map of one positive value.
+# Effect: full evidence looks like none: each map is stretched from its minimum to its maximum, so levels of pictures cannot be compared either.
+# Instead: compute the weighted sum yourself, and stretch for display only.
+# xaifake: no, tests/test_known_traps.py::test_a_constant_grad_cam_keeps_its_value
+source "$(dirname "$0")/environment.sh" torch==2.13.0 torchvision==0.28.0 grad-cam==1.5.7
+python - <<'PYTHON'
+import torch
+from importlib.metadata import version
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:  # a build for CUDA beside a torch for CPUs
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+conv = torch.nn.Conv2d(3, 4, 1)
+network = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+with torch.no_grad():
+    for parameter in network.parameters():
+        parameter.fill_(1.0)
+found = GradCAM(network, [conv])(torch.ones(1, 3, 8, 8), [ClassifierOutputTarget(0)])
+print("grad-cam", version("grad-cam"), "torch", version("torch"))
+print("weighted sum of the channels: above 0 everywhere; map returned: from", found.min(), "to", found.max())
+assert found.max() == 0, "a constant map keeps its value now"
+print("Positive evidence that is the same everywhere is returned as zeros.")
+PYTHON

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# PyAV and OpenCV show one HDR video in different brightness
+# Harms: picture
+# Call: frame.to_ndarray(format="rgb24") and cv2.VideoCapture(path).read() on a video with the transfer function PQ
+# Expected: the same pixels, since both use FFmpeg's libraries.
+# Effect: phones film in HDR: the network sees another face by one reader than by the other, and light skin is white in one of them.
+# Instead: look at frame.color_trc (16 is PQ, 18 HLG), and map tones yourself or refuse.
+# xaifake: no, tests/data/test_decoding.py::test_hdr_is_tone_mapped_and_it_is_said
+source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
+python - <<'PYTHON'
+import av
+import cv2
+import numpy as np
+
+tags = "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"
+levels, found = (60, 128, 200), {}
+for level in levels:
+    with av.open("hdr.mkv", "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5", "x264-params": tags})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    with av.open("hdr.mkv") as container:
+        by_av = next(container.decode(video=0)).to_ndarray(format="rgb24")[20, 20]
+    found[level] = int(by_av[1]), int(cv2.VideoCapture("hdr.mkv").read()[1][20, 20, 1])
+print("av", av.__version__, "opencv", cv2.__version__)
+print("grey of the signal: by PyAV, by OpenCV:", found)
+away = max(abs(a - b) for a, b in found.values())
+assert away > 20, "they agree now"
+print(f"One frame differs by up to {away} levels.")
+PYTHON

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# imageio's two plugins and OpenCV count three different numbers of frames in a phone's video
+# Harms: data
+# Call: imageio.v3.imread(path, plugin="FFMPEG") on a video whose frames come at uneven times
+# Guess: both plugins return the frames that the file has.
+# Effect: frame 30 of the masks is another moment than frame 30 of the pictures; repeated frames count several times in a mean.
+# Instead: decode with PyAV and keep frame.pts; never address frames of a variable rate by number across readers.
+# xaifake: no, tests/data/test_media.py::test_uneven_times_are_spread_over_time_and_not_over_frames
+source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
+python - 2>/dev/null <<'PYTHON'
+from fractions import Fraction
+from importlib.metadata import version
+
+import av
+import cv2
+import imageio.v3 as iio
+import numpy as np
+
+times = np.cumsum([0] + [33] * 9 + [66] * 5 + [100] * 5)  # in milliseconds: the light gets worse
+with av.open("phone.mkv", "w") as container:
+    stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+    stream.width, stream.height, stream.codec_context.time_base = 64, 64, Fraction(1, 1000)
+    for number, time in enumerate(times):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * number, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = int(time), Fraction(1, 1000)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+with av.open("phone.mkv") as container:
+    counts = {"written": len(times), "PyAV": len(list(container.decode(video=0)))}
+counts["imageio, pyav"] = len(iio.imread("phone.mkv", plugin="pyav"))
+counts["imageio, FFMPEG"] = len(iio.imread("phone.mkv", plugin="FFMPEG"))
+counts["OpenCV's CAP_PROP_FRAME_COUNT"] = int(cv2.VideoCapture("phone.mkv").get(cv2.CAP_PROP_FRAME_COUNT))
+print("imageio", version("imageio"), "av", av.__version__, "opencv", cv2.__version__)
+print("frames:", counts)
+assert counts["PyAV"] == 20 < counts["imageio, FFMPEG"] and counts["OpenCV's CAP_PROP_FRAME_COUNT"] != 20, "they agree now"
+print(f"Of 20 frames one plugin makes {counts['imageio, FFMPEG']}, and OpenCV promises {counts[list(counts)[-1]]}.")
+PYTHON

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# iNNvestigate's flat presets do nothing where a network begins with ZeroPadding2D
+# Harms: map
+# Call: create_analyzer("lrp.sequential_preset_a_flat", model)
+# Expected: the flat rule at the first convolution, wherever zeros are added.
+# Effect: the map of the other preset under this one's name; a net that pads inside the convolution has another map than its equal.
+# Instead: padding="same" in the convolution itself, or compare with the map of the preset without 'flat'.
+# xaifake: no, tests/explainers/test_lrp_options.py::test_the_input_is_where_no_weights_stand_before
+source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
+TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+import innvestigate
+import numpy as np
+import tensorflow as tf
+from importlib.metadata import version
+
+tf.compat.v1.disable_eager_execution()
+L, first = tf.keras.layers, tf.keras.initializers.GlorotUniform(1)
+x = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3))
+
+
+def maps(padded):
+    given = tf.keras.Input((8, 8, 3))
+    h = L.ZeroPadding2D(1)(given) if padded else given
+    h = L.Conv2D(8, 3, padding="valid" if padded else "same", activation="relu", use_bias=False, kernel_initializer=first)(h)
+    answer = L.Dense(2, use_bias=False, kernel_initializer=tf.keras.initializers.GlorotUniform(2))(L.Flatten()(h))
+    model = tf.keras.Model(given, answer)
+    return [innvestigate.create_analyzer("lrp.sequential_preset_a" + flat, model).analyze(x).ravel() for flat in ("", "_flat")]
+
+
+(plain, flat), (padded_plain, padded_flat) = maps(False), maps(True)
+print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
+found = np.corrcoef(flat, padded_flat)[0, 1]
+print(f"preset and flat preset differ, 'same' padding: {not np.allclose(plain, flat)}; ZeroPadding2D: {not np.allclose(padded_plain, padded_flat)}")
+assert np.allclose(padded_plain, padded_flat) and not np.allclose(plain, flat), "the flat rule reaches the convolution now"
+print(f"Behind a ZeroPadding2D the flat preset is the plain one; correlation with the flat map of the same network {found:.2f}.")
+PYTHON

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# lime never hides the last segment of a segmentation that counts from 1, as scikit-image's slic does
+# Harms: map
+# Call: LimeImageExplainer().explain_instance(picture, classify, segmentation_fn=slic)
+# Expected: each segment is hidden in about half of the samples.
+# Effect: the last segment is in every picture and gets no relevance; feature 0 hides nothing.
+# Instead: subtract 1: segmentation_fn=lambda picture: slic(picture) - 1.
+# xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
+source "$(dirname "$0")/environment.sh" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
+python - 2>/dev/null <<'PYTHON'
+import numpy as np
+from importlib.metadata import version
+from lime.lime_image import LimeImageExplainer
+from skimage.data import astronaut
+from skimage.segmentation import slic
+
+picture, seen = astronaut()[:128, 160:288] / 255 + 0.01, []
+
+
+def classify(pictures):
+    seen.append(pictures.copy())
+    share = pictures.mean((1, 2, 3))
+    return np.stack([share, 1 - share], 1)
+
+
+LimeImageExplainer(random_state=0).explain_instance(
+    picture, classify, labels=(0,), top_labels=None, hide_color=0, num_samples=400,
+    segmentation_fn=lambda image: slic(image, n_segments=9),
+)
+segments = slic(picture, n_segments=9)
+hidden = (np.concatenate(seen) == 0).all(-1).mean(0)
+shares = {int(label): round(float(hidden[segments == label].mean()), 2) for label in np.unique(segments)}
+print("lime", version("lime"), "scikit-image", version("scikit-image"))
+print("share of the samples in which a segment is hidden:", shares)
+assert shares[max(shares)] == 0 < min(list(shares.values())[:-1]), "all segments are hidden now"
+print(f"Segment {max(shares)} of {len(shares)} is hidden in none of 400 samples.")
+PYTHON

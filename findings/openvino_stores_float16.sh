@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# OpenVINO stores a float32 network in float16, and cuts off weights beyond its range
+# Harms: picture
+# Call: openvino.save_model(model, "x.xml")
+# Guess: the stored network is the given one.
+# Effect: logits move, and with one weight beyond 65504 they are other logits.
+# Instead: save_model(..., compress_to_fp16=False), and compare a logit before and after.
+# xaifake: no, it stores no such file: tests/detector/test_forward.py::test_openvino_agrees_with_keras_on_the_shipped_detector
+source "$(dirname "$0")/environment.sh" openvino==2026.4.1 numpy==2.4.6
+CI=true python - <<'PYTHON'
+import numpy as np
+import openvino
+from openvino import opset13
+
+core, x = openvino.Core(), np.random.default_rng(1).normal(size=(1, 8)).astype("float32")
+print("openvino", openvino.__version__.split("-")[0])
+found = {}
+for largest in (1, 1e5):
+    weights = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    weights[0, 0] = largest
+    given = opset13.parameter([1, 8], np.float32)
+    model = openvino.Model([opset13.matmul(given, opset13.constant(weights), False, False)], [given])
+    openvino.save_model(model, "x.xml")
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    before, after = (core.compile_model(m, "CPU", exact)(x)[0][0] for m in (model, core.read_model("x.xml")))
+    found[largest] = np.abs(before - after).max() / np.abs(before).max()
+    print(f"largest weight {largest:g}: outputs {before.round(4).tolist()}, stored and read {after.round(4).tolist()}")
+assert found[1] > 1e-5 and found[1e5] > 0.2, "weights are stored as they are now"
+print(f"The largest output moves by {found[1]:.1e} of itself, and by {found[1e5]:.0%} where a weight is 1e5.")
+PYTHON

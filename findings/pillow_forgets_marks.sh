@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Pillow saves a picture again with its comment and without the marks that say it is generated
+# Harms: data
+# Call: Image.open("fake.jpg").save("again.jpg")
+# Guess: what goes with a picture is kept, or all of it goes.
+# Effect: IPTC's source type in XMP, and EXIF with it, are lost at each crop or change of size; what looks like kept metadata is not.
+# Instead: save(..., exif=image.getexif(), xmp=image.info.get("xmp")), and mark in the pixels too.
+# xaifake: no, the mark is drawn into the picture: tests/data/test_clips.py::test_our_own_clips_are_recognised_and_their_parents_found
+source "$(dirname "$0")/environment.sh" pillow==13.0.0 numpy==2.4.6
+python - <<'PYTHON'
+import PIL
+from PIL import Image, ImageCms
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType='
+    b'"http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"/></rdf:RDF></x:xmpmeta>'
+)
+exif = Image.Exif()
+exif[0x010E] = "a manipulated picture"
+profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+found = {}
+for name, more in (("JPEG", {"comment": b"made by me"}), ("WEBP", {})):
+    Image.new("RGB", (64, 64), "grey").save("fake", name, exif=exif, xmp=XMP, icc_profile=profile, **more)
+    with Image.open("fake") as image:
+        image.crop((8, 8, 56, 56)).save("again", name)
+    for path in ("fake", "again"):
+        with Image.open(path) as image:
+            there = {"EXIF": bool(image.getexif()), "XMP": "xmp" in image.info, "profile": "icc_profile" in image.info, "comment": "comment" in image.info}
+        found[name, path] = [kind for kind, yes in there.items() if yes]
+print("Pillow", PIL.__version__)
+for (name, path), kinds in found.items():
+    print(f"{name}, {path}: {', '.join(kinds) or 'nothing'}")
+assert found["JPEG", "again"] == ["comment"] and found["WEBP", "again"] == [], "other parts are kept now"
+print("After a crop a JPEG has its comment and no mark, a WebP nothing.")
+PYTHON

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# PyAV and imageio's pyav plugin give a phone's video lying on its side; OpenCV and imageio's FFMPEG turn it
+# Harms: picture
+# Call: container.decode(video=0) and cv2.VideoCapture(path).read() on one MP4 with a rotation of 90 degrees
+# Expected: the same picture.
+# Effect: a detector trained on faces that stand sees faces that lie, from half of the readers.
+# Instead: turn by frame.rotation, or by the whole display matrix where a mirror may be in it.
+# xaifake: no, tests/data/test_media.py::test_a_phones_video_is_upright
+source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
+python - 2>/dev/null <<'PYTHON'
+import struct
+from importlib.metadata import version
+from pathlib import Path
+
+import av
+import cv2
+import imageio.v3 as iio
+import numpy as np
+
+with av.open("phone.mp4", "w") as container:
+    stream = container.add_stream("mpeg4", rate=25)
+    stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+    for _ in range(3):
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8))))
+    container.mux(stream.encode())
+data, one = Path("phone.mp4").read_bytes(), 1 << 16
+place = data.index(b"tkhd") + 44  # version 0: the display matrix follows 40 bytes
+turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+Path("phone.mp4").write_bytes(data[:place] + turned + data[place + 36:])
+with av.open("phone.mp4") as container:
+    frame = next(container.decode(video=0))
+shapes = {
+    "PyAV": frame.to_ndarray(format="rgb24").shape[:2],
+    "OpenCV": cv2.VideoCapture("phone.mp4").read()[1].shape[:2],
+    "imageio, pyav": iio.imread("phone.mp4", index=0, plugin="pyav").shape[:2],
+    "imageio, FFMPEG": iio.imread("phone.mp4", index=0, plugin="FFMPEG").shape[:2],
+}
+print("av", av.__version__, "opencv", cv2.__version__, "imageio", version("imageio"))
+print("height and width:", shapes, "frame.rotation:", frame.rotation)
+assert shapes["PyAV"] == shapes["imageio, pyav"] == (64, 96) and shapes["OpenCV"] == (96, 64), "they agree now"
+print("Of four ways to read one video two show it upright and two lying.")
+PYTHON

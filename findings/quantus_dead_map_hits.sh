@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Quantus refuses an empty map that comes alone and counts it as a hit in a batch
+# Harms: score
+# Call: PointingGame()(model=None, x_batch=..., y_batch=..., a_batch=maps, s_batch=masks)
+# Expected: NaN, an error, or the share of the mask for a map of zeros.
+# Effect: each failed explanation is a full hit, so a method that fails often wins the pointing game.
+# Instead: leave out maps without a positive value before scoring, and say how many.
+# xaifake: no, an empty map scores the mask's share: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
+source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
+python - 2>/dev/null <<'PYTHON'
+import numpy as np
+import quantus
+from importlib.metadata import version
+
+maps = np.random.default_rng(0).random((3, 1, 8, 8))
+maps[1] = 0
+masks = np.zeros((3, 1, 8, 8), bool)
+masks[..., 5:, 5:] = True
+
+
+def score(metric, chosen):
+    count = len(chosen)
+    return metric(disable_warnings=True)(
+        model=None, x_batch=np.zeros((count, 3, 8, 8)), y_batch=np.zeros(count, int), a_batch=chosen, s_batch=masks[:count], channel_first=True
+    )
+
+
+print("quantus", version("quantus"))
+try:
+    print("the empty map alone:", score(quantus.PointingGame, maps[1:2]))
+except AssertionError as error:
+    print("the empty map alone is refused:", str(error)[:74])
+hits = [bool(hit) for hit in score(quantus.PointingGame, maps)]
+ranks = [round(float(x), 2) for x in score(quantus.RelevanceRankAccuracy, maps)]
+print("random, empty, random map, pointing game:", hits, "relevance rank:", ranks)
+assert hits[1] and not hits[0], "an empty map is no hit now"
+print("In a batch the empty map is the only hit of three.")
+PYTHON

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Quantus breaks ties of a map by the order of its pixels
+# Harms: score
+# Call: RelevanceRankAccuracy()(..., a_batch=maps of a few levels, s_batch=masks)
+# Expected: of equal pixels a fair share counts, or the result does not depend on where the mask lies.
+# Effect: a coarse map, such as LIME's segments or Grad-CAM's cells, scores well or badly by the place of the mask.
+# Instead: give each tie the probability of a fair draw, or add tiny noise and average.
+# xaifake: no, tests/judge/test_localisation_quantus.py::test_ties_count_as_by_quantus_on_average_over_fair_draws
+source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
+python - 2>/dev/null <<'PYTHON'
+import numpy as np
+import quantus
+from importlib.metadata import version
+
+coarse = np.kron(np.array([[1.0, 0], [0, 1]]), np.ones((4, 4)))[None, None]  # two of four segments
+found = {}
+for name, rows in (("upper left", slice(0, 2)), ("lower right", slice(6, 8))):
+    mask = np.zeros((1, 1, 8, 8), bool)
+    mask[..., rows, rows] = True
+    found[name] = float(quantus.RelevanceRankAccuracy(disable_warnings=True)(
+        model=None, x_batch=np.zeros((1, 3, 8, 8)), y_batch=np.zeros(1, int), a_batch=coarse, s_batch=mask, channel_first=True
+    )[0])
+print("quantus", version("quantus"))
+print("one map of two equal segments, a mask of 4 pixels in either:", found)
+print("by a fair draw among the 32 equal pixels: 0.125 in both")
+assert found["upper left"] != found["lower right"], "ties are broken fairly now"
+print(f"The same evidence scores {found['upper left']:.2f} at the upper left and {found['lower right']:.2f} at the lower right.")
+PYTHON

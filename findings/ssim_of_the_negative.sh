@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The structural similarity of a heatmap and its negative is clearly positive
+# Harms: score
+# Call: skimage.metrics.structural_similarity(heatmap, -heatmap, data_range=2)
+# Expected: -1, or below 0, for what is opposite at every pixel.
+# Effect: checks by randomising weights call a map that turned round 'similar'; the two minus signs of mean and structure cancel.
+# Instead: shift maps to grey levels from 0 to 1 first, as figures show them; report a rank correlation beside it.
+# xaifake: no, tests/judge/test_sanity.py::test_a_negated_map_is_the_opposite_and_alike_in_its_sizes
+source "$(dirname "$0")/environment.sh" scikit-image==0.26.0 numpy==2.4.6 scipy==1.17.1
+python - <<'PYTHON'
+import numpy as np
+import skimage
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+
+heatmap = gaussian_filter(np.random.default_rng(0).normal(size=(128, 128)), 4)
+heatmap /= np.abs(heatmap).max()
+signed = structural_similarity(heatmap, -heatmap, data_range=2)
+grey = structural_similarity((1 + heatmap) / 2, (1 - heatmap) / 2, data_range=1)
+print("scikit-image", skimage.__version__)
+print(f"a smooth map of both signs and its negative: {signed:+.2f}; both as grey levels from 0 to 1: {grey:+.2f}")
+assert signed > 0.3 > grey, "signs count now"
+print(f"A map and its negative have a similarity of {signed:+.2f}.")
+PYTHON

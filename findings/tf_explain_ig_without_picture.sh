@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# tf-explain's Integrated Gradients is the mean gradient, never multiplied by the picture
+# Harms: map
+# Call: IntegratedGradients().explain((pictures, None), model, class_index, n_steps=200)
+# Expected: mean gradient times the difference of picture and baseline, which sums to the difference of the scores.
+# Effect: black pixels, which cannot have changed anything, get relevance; sums mean nothing.
+# Instead: multiply by the picture yourself (get_integrated_gradients gives the gradients).
+# xaifake: no, tests/explainers/test_gradients.py::test_integrated_gradients_of_a_linear_model_are_exact
+source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+pip install -qq --no-deps tf-explain==0.3.1
+TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+import numpy as np
+import tensorflow as tf
+from importlib.metadata import version
+from tf_explain.core.integrated_gradients import IntegratedGradients as IG
+
+L = tf.keras.layers
+tf.keras.utils.set_random_seed(0)
+model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), L.Conv2D(8, 3, activation="relu"), L.Flatten(), L.Dense(2)])
+x = np.random.default_rng(0).random((1, 8, 8, 3), "float32")
+x[:, :, :4] = 0
+path = IG.generate_interpolations(x, 200).astype("float32")
+found = IG.get_integrated_gradients(path, model, 0, 200).numpy()
+difference = float((model(x) - model(0 * x))[0, 0])
+black = np.abs(found[:, :, :4]).sum() / np.abs(found).sum()
+print("tf-explain", version("tf-explain"), "tensorflow", tf.__version__)
+print(f"difference of scores {difference:.3f}, sum of the map {found.sum():.3f}, times the picture {(found * x).sum():.3f}")
+assert abs(found.sum() / difference - 1) > 0.3 and abs((found * x).sum() / difference - 1) < 0.05 and black > 0.2, "the map is otherwise now"
+print(f"The black half of the picture, equal to the baseline, has {black:.0%} of the map.")
+PYTHON

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# TensorFlow decodes a JPEG to other pixels than Pillow and OpenCV
+# Harms: picture
+# Call: tf.io.decode_jpeg(data) and Image.open(file) on one JPEG
+# Guess: the same pixels, since all use libjpeg.
+# Effect: a detector of compression traces is trained on other traces than it is asked about; scores stored by one reader do not come back by the other.
+# Instead: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"), or one reader for both.
+# xaifake: no, OpenCV reads everywhere: tests/data/test_faces.py::test_jpeg_keeps_the_picture_and_its_colours
+source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+pip install -qq scikit-image==0.26.0
+python - 2>/dev/null <<'PYTHON'
+import cv2
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from skimage.data import astronaut
+
+Image.fromarray(astronaut()).save("face.jpg", quality=90)
+data = tf.io.read_file("face.jpg")
+pillow = np.asarray(Image.open("face.jpg")).astype(int)
+others = {
+    "OpenCV": cv2.imread("face.jpg")[..., ::-1],
+    "TensorFlow": tf.io.decode_jpeg(data).numpy(),
+    "TensorFlow, accurate": tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE").numpy(),
+}
+print("tensorflow", tf.__version__, "opencv", cv2.__version__)
+found = {}
+for name, pixels in others.items():
+    away = np.abs(pixels - pillow)
+    found[name] = away.max(), (away > 0).mean()
+    print(f"{name} against Pillow: up to {found[name][0]} levels, {found[name][1]:.0%} of the values")
+assert found["TensorFlow"][0] > 2 and found["OpenCV"][0] == found["TensorFlow, accurate"][0] == 0, "they agree now"
+print(f"{found['TensorFlow'][1]:.0%} of the values differ, by up to {found['TensorFlow'][0]} levels.")
+PYTHON

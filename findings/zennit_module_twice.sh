@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# zennit gives a module that is used twice a map that sums rightly and lies wrongly
+# Harms: map
+# Call: Gradient(network, composite of Epsilon rules), where forward() calls one Linear twice
+# Expected: the map of the same network with two copies of the layer.
+# Effect: a check of the sum passes; the map is a mixture of both calls.
+# Instead: one module per call, as zennit's documentation asks for ReLUs; compare maps, not sums.
+# xaifake: no, it refuses: tests/explainers/test_request.py::test_models_that_cannot_be_explained_are_refused
+source "$(dirname "$0")/environment.sh" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
+python - <<'PYTHON'
+import copy
+
+import numpy as np
+import torch
+from importlib.metadata import version
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:  # a build for CUDA beside a torch for CPUs: zennit needs its models alone
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+from zennit.attribution import Gradient
+from zennit.composites import LayerMapComposite
+from zennit.rules import Epsilon
+from zennit.types import Linear
+
+
+class Network(torch.nn.Module):
+    def __init__(self, twice):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.head = torch.nn.Linear(6, 6, bias=False), torch.nn.Linear(6, 1, bias=False)
+        self.two = self.one if twice else copy.deepcopy(self.one)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.two(torch.relu(self.one(x)))))
+
+
+x, maps = torch.rand(1, 6, generator=torch.Generator().manual_seed(0)), []
+for twice in (True, False):
+    composite = LayerMapComposite([(Linear, Epsilon(epsilon=1e-6))])
+    with Gradient(Network(twice), composite) as attributor:
+        maps.append(attributor(x, torch.ones(1, 1))[1][0].numpy())
+found, sums = np.corrcoef(*maps)[0, 1], [m.sum() for m in maps]
+print("zennit", version("zennit"), "torch", version("torch"))
+print(f"sums, one module twice and two copies: {sums[0]:.2f}, {sums[1]:.2f}")
+print(f"correlation of the two maps: {found:.2f}")
+assert abs(sums[0] - sums[1]) < 0.01 and found < 0.9, "the maps are alike now"
+print(f"The map of one module that is used twice correlates {found:.2f} with the right one; the sums agree.")
+PYTHON
