@@ -16,7 +16,11 @@ from chapters import ROOT
 from test_colab import pins
 
 # Which packages bring a module, where that is not to be read off the installed one.
-PROVIDERS = {"cv2": ["opencv-python", "opencv-python-headless"], "dlib": ["dlib-bin"]}
+PROVIDERS = {
+    "cv2": ["opencv-python", "opencv-python-headless"],
+    "dlib": ["dlib-bin"],
+    "c2pa": ["c2pa-python"],
+}
 PYTHONS = ("3.11", "3.12", "3.13")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]

@@ -21,7 +21,7 @@ import make_interactive
 import make_slides
 import pages
 
-EXAMPLE = "example_report.html"  # a page of its own, which chapter 12 links to
+ALONE = ("examples", "study")  # folders of pages of their own, which chapter 12 links to
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
 # On paper nothing can be clicked open: answers are shown, and what only a screen needs is not.
 PAPER = Path(__file__).with_name("paper.css")
@@ -65,7 +65,8 @@ def build(notebooks=chapters.NOTEBOOKS, where=chapters.ROOT):
     """
     html = build_pages(notebooks, where, "html")
     make_slides.make(html, notebooks)
-    shutil.copy(chapters.ROOT / "book" / EXAMPLE, html / "book" / EXAMPLE)
+    for folder in ALONE:
+        shutil.copytree(chapters.ROOT / "book" / folder, html / "book" / folder)
     if found := pages.problems(html):
         raise RuntimeError("the pages have problems:\n  " + "\n  ".join(found))
     return html

@@ -1,12 +1,15 @@
 """What the tools share: where the chapters are, what their parameters are, how they are stored."""
 
 import ast
+import base64
 import os
 import re
 from pathlib import Path
 
 import nbformat
 import yaml
+
+from xaifake.data.marks import FIGURE, ILLUSTRATION, SWAP, marked
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -93,6 +96,26 @@ def reduce_metadata(notebook):
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
+
+
+def pictures(notebook):
+    """Yield each cell with a picture among its outputs, and the output's data."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                yield cell, output.data
+
+
+def mark_pictures(notebook):
+    """Write into each picture of the outputs from what kind of source it is; no pixel changes.
+
+    A figure whose caption names a manipulated picture is marked as such.
+    """
+    for cell, data in pictures(notebook):
+        caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+        mark = (SWAP, ILLUSTRATION) if ILLUSTRATION in caption else (FIGURE, "")
+        png = marked(base64.b64decode(data["image/png"]), *mark)
+        data["image/png"] = base64.b64encode(png).decode()
 
 
 def renumber(notebook):

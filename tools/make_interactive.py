@@ -24,6 +24,7 @@ from tqdm import tqdm
 import chapters
 import xaifake
 from xaifake import data, detector, judge
+from xaifake.data.marks import ILLUSTRATION, SWAP, xmp
 from xaifake.heatmaps import colour_limit, pack_maps
 from xaifake.runs import write_whole
 
@@ -263,7 +264,7 @@ def figure(name, arrays):
 
 def _webp(picture):
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=82, method=4)
+    picture.save(file, "WEBP", quality=82, method=4, xmp=xmp(SWAP, ILLUSTRATION))
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -63,7 +63,7 @@ def _slide(text, known):
 def _figure(png, alt, caption):
     picture, file = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
     picture.thumbnail((WIDEST, WIDEST))
-    picture.save(file, "WEBP", quality=85)
+    picture.save(file, "WEBP", quality=85, xmp=Image.open(io.BytesIO(png)).info.get("xmp", b""))
     return {
         "data": base64.b64encode(file.getvalue()).decode(),
         "width": picture.width,

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import chapters
+from xaifake.data.marks import FIGURE, marked
 
 PAGE = chapters.ROOT / "book" / "scale.md"
 PICTURE = chapters.ROOT / "book" / "images" / "costs.svg"
@@ -70,3 +71,4 @@ if __name__ == "__main__":
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), costs), encoding="utf-8")
     plt.rcParams["svg.hashsalt"] = "xaifake"  # the same picture, the same bytes
     growth_figure(costs).savefig(PICTURE, metadata={"Date": None})
+    PICTURE.write_bytes(marked(PICTURE.read_bytes(), FIGURE))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import mark_pictures
 import model_card
 from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
@@ -55,6 +56,8 @@ def ship_faces(faces, leakage):
     kinds = [_moments(rows[rows.label == 0], 3), _moments(rows[rows.label == 1], 1)]
     shutil.rmtree(LEAKAGE_FACES, ignore_errors=True)
     pack_faces(leakage, LEAKAGE_FACES, pd.concat(kinds))
+    for folder in (FACES, LEAKAGE_FACES):
+        mark_pictures.mark_faces(folder)
 
 
 def _moments(rows, count):

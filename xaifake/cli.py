@@ -449,13 +449,17 @@ def explain(
     video: Annotated[
         Path,
         typer.Argument(
-            help="A video, a picture, or a folder with the pictures of one scene.",
+            help="A video, a picture, or a folder with the pictures of one scene; with --table a "
+            "data set's folder, or a table with the columns file, label and, if known, group.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; by default VIDEO_report.html in this folder."),
+        typer.Option(
+            help="The page to write; by default VIDEO_report.html in this folder. With --table "
+            "the answers, video by video: VIDEO_answers.csv."
+        ),
     ] = None,
     methods: Annotated[
         str | None,
@@ -480,9 +484,20 @@ def explain(
             "--video", help="Also write the clip with the heatmap and the running score: an .mp4."
         ),
     ] = None,
+    table: Annotated[
+        bool,
+        typer.Option(
+            "--table", help="Count the answers to many labelled videos, and explain none."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ):
-    """Judge every face in a video and explain the verdicts on one page, in plain words."""
+    """Judge every face in a video and explain the answers on one page, in plain words."""
+    if table:
+        with _told(as_json) as found, _goes_on():
+            detector = _detector(scale, weights, model, value_range, fake, faces)
+            found |= _survey(video, out, detector, frames, faces)
+        return
     from xaifake.data.media import readable
     from xaifake.video.case_report import METHODS
     from xaifake.video.overlay import check_overlay, write_overlay
@@ -504,6 +519,24 @@ def explain(
             write_overlay(report, overlay)
             print(f"The video is {overlay}")
             found["video"] = str(overlay)
+
+
+def _survey(videos, out, detector, frames, faces):
+    """Write the answers to all videos, print how many got which, and return this."""
+    from xaifake.runs import write_text
+    from xaifake.video.survey import summarise_answers, survey_videos
+
+    out = Path(f"{videos.resolve().name}_answers.csv") if out is None else out
+    if out.suffix.lower() != ".csv" or not out.parent.is_dir():
+        raise UserError(f"{out}: give a name that ends in .csv, in a folder that is there.")
+    keep = out.with_name(f"{out.name}.unfinished")
+    survey = survey_videos(videos, detector, frames, faces, keep)
+    write_text(out, survey.to_csv(index=False))
+    summary = summarise_answers(survey)
+    print(summary.to_string(index=False, float_format="{:.3f}".format))
+    print("share: of the videos that got 'moderate'; low, high: its 95 % interval over people.")
+    print(f"The answers, video by video, are in {out}")
+    return {"answers": str(out), "summary": _records(summary)}
 
 
 @app.command()

@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 from hypothesis import given
 from scipy.spatial.distance import mahalanobis
+from scipy.special import expit, logit
 
 from xaifake.data import load_faces
 from xaifake.data.dataset import LEAKAGE_FACES
@@ -321,3 +322,9 @@ def test_features_are_the_means_of_maps_of_an_eighth(detector, faces):
     found = features(detector, faces.images[:3], batch_size=2)
     assert found.shape == (3, 728)
     np.testing.assert_allclose(found, features(detector, faces.images[:3]), atol=1e-4)
+
+
+def test_the_logit_of_the_mean_probability_tells_saturated_scores_apart():
+    assert module.log_odds([1.0, -2.0]) == pytest.approx(logit(expit([1.0, -2.0]).mean()))
+    assert module.log_odds([60.0, 60.0]) == pytest.approx(60) and module.log_odds([-60.0]) == -60
+    assert np.isnan(module.log_odds([np.nan, 1.0]))

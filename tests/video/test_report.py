@@ -1,5 +1,6 @@
 """The page about a video: right, honest, harmless, and legible in a real browser."""
 
+import base64
 import re
 import subprocess
 import sys
@@ -21,7 +22,8 @@ import example_report
 import odd_clips
 from xaifake.data import load_faces
 from xaifake.data.clips import embedded_clips
-from xaifake.data.faces import cut_square
+from xaifake.data.faces import cut_square, decode_image
+from xaifake.data.marks import SWAP, source_type
 from xaifake.data.media import open_media
 from xaifake.detector import Detector
 from xaifake.errors import UserError
@@ -29,8 +31,9 @@ from xaifake.judge.runner import MethodConfig, default_methods
 from xaifake.runs import ResultCache
 from xaifake.video import report as module, wording
 from xaifake.video.case_report import agreement, share_of_evidence
+from xaifake.video.pictures import heatmap_pictures
 from xaifake.video.reference import FLAGS, learn_reference, load_reference
-from xaifake.video.report import Prediction, Report, check_page, explain_video
+from xaifake.video.report import Prediction, check_page, explain_video
 from xaifake.video.tracks import FaceTrack
 
 DAY = date(2020, 1, 2)
@@ -93,19 +96,42 @@ def tab(browser, page):
 
 
 def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_be(fake, page):
-    assert fake.table.verdict.tolist() == ["fake"]
+    assert fake.table.evidence.tolist() == ["moderate"]
     text = text_of(page.read_text("utf-8"))
-    assert "Person 1: the detector judges this face to be manipulated." in text
-    bin = load_reference(2.0).reliability(fake.predictions[0].probability)
-    assert f"Of {bin['n']} test clips with a score from 0.8 to 1.0, {bin['fakes']} were" in text
-    assert "it is manipulated , a research illustration" in text and "CC BY 4.0" in text
+    top, rest = text.split("What to do next")
+    assert "Person 1: moderate signs of a swapped face, no proof" in top
+    known = load_reference(2.0)
+    counts = known.evidence.counts("moderate")
+    assert f"In tests {counts['reals']} of {counts['of_reals']} genuine clips got this" in top
+    assert "most such answers can be false alarms" in top and "Not for accusing anybody" in top
+    assert "manipulated , a research illustration" in top and "CC BY 4.0" in rest
+    share, low, high = known.evidence.share("moderate", 0.01)
+    assert " ".join(["1 in 100", *map(wording.percent, (share, low)), "to"]) in rest
+    (logit,) = [prediction.logit for prediction in fake.predictions]
+    below = [(known.logits[known.labels == k] < logit).sum() for k in (0, 1)]
+    assert f"higher than {below[0]} of 64 genuine ones and {below[1]} of 128 manipulated" in rest
+
+
+def test_the_finding_and_its_doubt_are_in_one_box(tab):
+    opened, *_ = tab
+    box = opened.locator("section.finding")
+    assert box.count() == 1 and "moderate signs" in box.text_content()
+    for words in ("no proof", "false alarms", "Not for", "tested on?", "Only that"):
+        assert words in box.text_content()
+    assert not re.search(r"\d\.\d", box.text_content())  # no score in the first screen
+    opened.set_viewport_size({"width": 390, "height": 844})
+    place = box.bounding_box()
+    assert place["y"] + place["height"] < 1000
+    opened.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_a_real_clip_is_not_called_genuine(clips, loaded):
     report = explained(clips / REAL)
     text = text_of(report.html(DAY))
-    assert report.table.verdict.tolist() == ["real"] and report.truth["label"] == 0
-    assert "finds none of the traces that it knows" in text and "Not found is not" in text
+    assert report.table.evidence.tolist() == ["none"] and report.truth["label"] == 0
+    assert "none of the signs that the software knows, which does not mean genuine" in text
+    counts = report.reference.evidence.counts("none")
+    assert f"{counts['fakes']} of {counts['of_fakes']} manipulated clips got this answer" in text
     assert "not manipulated" in text and report.predictions[0].case.restored is None
 
 
@@ -121,7 +147,7 @@ def test_the_score_is_the_mean_over_frames_and_the_deciding_ones_are_the_furthes
 def test_the_original_of_an_embedded_fake_is_put_back(fake, page):
     back = fake.predictions[0].case.restored
     assert back.probability > 0.9 and back.original < 0.5
-    assert "What the detector really reacts to" in page.read_text("utf-8")
+    assert "What the software reacts to, by experiment" in page.read_text("utf-8")
 
 
 def test_an_original_can_be_given_and_must_be_the_right_one(clips, loaded, tmp_path):
@@ -156,29 +182,31 @@ def test_without_a_difference_nothing_is_put_back_and_it_is_said(clips, loaded):
 
 
 @pytest.mark.parametrize(
-    ("logits", "reasons", "word"),
+    ("logits", "reasons", "label", "word"),
     [
-        ([3.0, 2.0], [], "fake"),
-        ([-3.0, -2.0], [], "real"),
-        ([0.2, -0.2], [], "undecided"),
-        ([9.0, 9.0], ["too_small"], "none"),
-        ([-9.0, -9.0], ["blurred", "out_of_distribution"], "none"),
+        ([9.0, 9.0], [], 1, "moderate"),
+        ([9.0, 9.0], [], None, "weak"),
+        ([0.0, 0.0], [], None, "weak"),
+        ([-3.0, -2.0], [], 1, "none"),
+        ([-3.0, -2.0], [], None, "none"),
+        ([9.0, 9.0], ["too_small"], 1, "withheld"),
+        ([-9.0, -9.0], ["blurred", "out_of_distribution"], None, "withheld"),
     ],
 )
-def test_a_verdict_is_withheld_for_a_face_that_cannot_be_judged(logits, reasons, word, fake):
+def test_no_word_is_stronger_than_what_was_measured(logits, reasons, label, word, fake):
     detections = fake.predictions[0].person.detections[:2]
     checks = fake.predictions[0].checks[:2].assign(**{name: name in reasons for name in FLAGS})
     prediction = Prediction(FaceTrack(detections), np.array(logits), checks, np.array([0, 1]))
-    assert prediction.word == word and prediction.flags == reasons
-    report = Report(
-        fake.footage, "", 2, [prediction], fake.reference, {}, fake.settings, fake.detector
-    )
+    report = replace(fake, predictions=[prediction], truth={"label": label})
+    assert report.evidence(prediction) == word and prediction.flags == reasons
     text = text_of(report.html(DAY))
-    top = text[: text.index("A score is not proof")]
-    assert ("cannot be expected to judge" in top) == bool(reasons)
-    assert ("no verdict" in top) == (word == "none")
-    assert all(FLAGS[name] in top for name in reasons)
-    assert not reasons or ("test clips with a score" not in top and "does not count" in top)
+    top, rest = text.split("What to do next")
+    assert wording.FINDINGS[word] in top and all(FLAGS[name] in top for name in reasons)
+    assert ("not tested on anything like this" in top) == (label is None and not reasons)
+    assert ("No. So this page says no more than weak" in top) == (label is None)
+    assert ("1 in 1,000" in rest) == (label is not None and not reasons)
+    assert ("It does not count" in rest) == bool(reasons)
+    assert ("rests on 2 frames only" in top) == (not reasons)
 
 
 def test_a_small_and_a_blurred_face_are_said_at_the_top(loaded, tmp_path):
@@ -202,10 +230,10 @@ def test_an_answer_that_is_no_number_gives_no_verdict(clips, load_once, monkeypa
     monkeypatch.setattr(Detector, "pretrained", load_once)
     monkeypatch.setattr(Detector, "logits", answer)
     report = explained(clips / REAL)
-    assert report.table.verdict.tolist() == ["none"]
+    assert report.table.evidence.tolist() == ["withheld"]
     assert report.table.reasons.tolist() == ["unanswered"]
     text = text_of(report.html(DAY))
-    assert "no verdict" in text and FLAGS["unanswered"] in text
+    assert "no answer" in text and FLAGS["unanswered"] in text
     assert "there is nothing to explain" in text and report.predictions[0].case is None
 
 
@@ -222,15 +250,15 @@ def test_without_a_guard_there_is_no_verdict_and_it_is_said(
     known = replace(load_reference(2.0), passing=np.array(passing, str), most_ood_score=limit)
     monkeypatch.setattr(module, "reference_for", lambda *given: known)
     report = explained(clips / REAL)
-    assert report.table.verdict.tolist() == ["none"]
+    assert report.table.evidence.tolist() == ["withheld"]
     assert report.table.reasons.tolist() == ["unchecked"]
     text = text_of(report.html(DAY))
-    assert said in text and FLAGS["unchecked"] in text and "of 1 person passed" in text
+    assert said in text and FLAGS["unchecked"] in text
 
 
 def test_with_a_guard_the_page_says_what_it_refused(page):
     text = text_of(page.read_text("utf-8"))
-    assert "noise, a grey square and shuffled faces do not pass it" in text
+    assert "Noise, a grey square and shuffled faces do not pass that last one" in text
 
 
 # Who is who
@@ -246,7 +274,8 @@ def spliced(clips, tmp_path_factory):
 
 def test_a_fake_does_not_hide_behind_another_person(spliced, loaded):
     report = explained(spliced, frames=30)
-    assert report.table.verdict.tolist() == ["real", "fake"]
+    assert (report.table.probability > 0.5).tolist() == [False, True]
+    assert report.table.evidence.tolist() == ["none", "weak"]
     assert report.table.frames.tolist() == [20, 10] and report.parted == []
 
 
@@ -254,7 +283,7 @@ def test_nor_if_two_people_are_taken_for_one(spliced, loaded, monkeypatch):
     """The score over time is watched: who is wrongly joined shares no verdict."""
     monkeypatch.setattr("xaifake.video.tracks.SAME_PERSON", 2.0)
     report = explained(spliced, frames=30)
-    assert report.table.verdict.tolist() == ["real", "fake"]
+    assert report.table.evidence.tolist() == ["none", "weak"]
     assert report.table.frames.tolist() == [20, 10]
     numbers = sorted(report.predictions[1].person.numbers)
     assert numbers == [*range(10, 15), *range(25, 30)]
@@ -299,20 +328,20 @@ def test_ordinary_clips_have_no_step(clips, loaded):
 # What it is given
 
 
-def test_two_people_have_a_verdict_each(loaded, tmp_path):
+def test_two_people_have_an_answer_each(loaded, tmp_path):
     frames = odd_clips.faces(["006", "010"], 4, (800, 400), seen={1: range(2)})
     report = explained(odd_clips.write(tmp_path / "two.mp4", frames), frames=4)
     assert report.table.frames.tolist() == [4, 2]
     html = report.html(DAY)
-    assert html.count('<section aria-labelledby="person-') == 2 and "The verdicts" in html
+    assert html.count('<section aria-labelledby="person-') == 2 and html.count("Person 2") > 1
 
 
-def test_beyond_six_people_the_others_have_a_verdict_and_no_maps(loaded, tmp_path, monkeypatch):
+def test_beyond_six_people_the_others_have_an_answer_and_no_maps(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "EXPLAINED", 1)
     frames = odd_clips.faces(["006", "010"], 2, (800, 400))
     report = explained(odd_clips.write(tmp_path / "two.mp4", frames), frames=2)
     assert [v.case is None for v in report.predictions] == [False, True]
-    assert "this one has a score and no heatmaps" in report.html(DAY)
+    assert "Only the people seen most often are explained" in report.html(DAY)
 
 
 def test_nobody_is_told_with_what_to_do(loaded, tmp_path):
@@ -345,8 +374,8 @@ def test_uneven_times_stand_under_the_chart(loaded, tmp_path):
 def test_one_frame_has_no_chart_and_is_called_little(loaded, tmp_path):
     report = explained(odd_clips.write(tmp_path / "one.mp4", odd_clips.faces(["006"], 1)))
     html = report.html(DAY)
-    assert "<svg" not in html and "The frame that decided" in html
-    assert report.predictions[0].flags or "little to go by" in html
+    assert "over time" not in html and "The frame that weighed most" in html
+    assert report.predictions[0].flags or "rests on 1 frame only" in html
 
 
 def test_an_hour_is_looked_at_in_few_frames(loaded, tmp_path):
@@ -393,10 +422,11 @@ def test_every_figure_is_there_and_described(tab):
     images = opened.evaluate(
         "[...document.images].map(i => [i.complete && i.naturalWidth, i.alt.length])"
     )
-    # Three frames, each with its face and three maps, and the experiment.
-    assert len(images) == 13 and all(wide >= 128 and said > 20 for wide, said in images)
+    # Three faces, the maps that failed, each for one of them, and the experiment.
+    assert len(images) == 7 and all(wide >= 128 and said > 20 for wide, said in images)
     charts = opened.locator("svg[role=img]")
-    assert charts.count() == 1 and "from" in charts.first.get_attribute("aria-label")
+    labels = [chart.get_attribute("aria-label") for chart in charts.all()]
+    assert len(labels) == 2 and "higher than" in labels[0] and "over time" in labels[1]
 
 
 def test_keys_lead_through_it(tab):
@@ -423,7 +453,7 @@ def test_it_fits_a_phone_and_prints(tab, tmp_path):
     pages = PdfReader(tmp_path / "page.pdf").pages
     text = " ".join(p.extract_text() for p in pages)
     assert 3 <= len(pages) <= 12 and "Words on this page" in text
-    assert "side of the face" in text  # the folded table of all scores is printed too
+    assert "The score over time" in text  # what is folded is printed too
     opened.emulate_media(media="print")
     opened.set_viewport_size({"width": 660, "height": 900})  # what A4 has between its margins
     right = "Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))"
@@ -452,29 +482,55 @@ def test_many_people_and_methods_stay_under_5_megabytes(fake, people):
     assert 2_000_000 < len(html.encode()) < 5_000_000
 
 
-def test_of_few_fakes_most_alarms_are_false():
-    tests = {"fake": 100, "true_positives": 50, "real": 100, "false_positives": 1}
-    assert wording.share_of_true_alarms(tests) == pytest.approx(0.005 / (0.005 + 0.0099))
-    assert wording.share_of_true_alarms(tests, 0.5) == pytest.approx(50 / 51)
-    assert np.isnan(
-        wording.share_of_true_alarms({**tests, "true_positives": 0, "false_positives": 0})
-    )
-    assert np.isnan(wording.share_of_true_alarms({**tests, "real": 0}))
-
-
 @pytest.mark.parametrize("nothing", [np.nan, np.inf])
 def test_nothing_is_said_of_what_is_no_number(nothing):
-    assert wording.stability(nothing) == "cannot be compared"
     found = SimpleNamespace(gap=nothing, original=0.1, probability=0.9)
     prediction = SimpleNamespace(case=SimpleNamespace(restored=found), notes=[])
     module._drop_small_gap(prediction)
     assert prediction.case.restored is None and prediction.notes
 
 
-def test_agreement_is_counted_in_pairs():
-    values = [0.5, 0.49, float("nan")]
-    assert wording.agreeing(values) == "1 of 3 pairs of methods agrees."
-    assert wording.agreeing([0.1]) == "0 of 1 pair of methods agree."
+def failing(fake, *names):
+    """The report, of which only the named methods failed the test."""
+    tested = fake._tested.assign(failed=fake._tested.index.isin(names))
+    report = replace(fake)
+    report.__dict__["_tested"] = tested
+    return report
+
+
+def test_a_map_that_failed_is_collapsed_and_one_that_passed_stands_over_the_face(fake, page):
+    html = page.read_text("utf-8")
+    assert "none of the methods tried passed the test" in html
+    assert html.index("Maps that were tested and failed") < html.index("Sensitivity for frame 1")
+    one = failing(fake, "grad_cam").html(DAY)
+    place = one.index("Maps that were tested and failed")
+    shown, collapsed = one[:place], one[place:]
+    assert "LRP (sequential preset b flat) for frame 3" in shown and "Grad-CAM for" not in shown
+    assert "Grad-CAM for frame 1" in collapsed and "Grad-CAM for frame 2" not in one
+    assert "says a method that passed a test" in shown
+    assert "Maps that were" not in failing(fake).html(DAY)
+
+
+def test_each_map_says_in_its_pixels_what_it_is_worth(fake):
+    """The sentence changes the pixels below the map, and no others."""
+    (prediction,) = fake.predictions
+    heatmaps, faces = prediction.case.maps["grad_cam"][:1], prediction.case.faces[:1]
+    said = wording.below_map(fake._tested.loc["grad_cam"])
+    right, blind = fake._tested.loc["grad_cam", ["right", "blind"]]
+    assert said[0] == "Shows the software, not the video." and "FAILED" in said[1]
+    assert f"right place in {right} of 50" in said[1] and said[2].endswith(f"in {blind}.")
+    with_text, without = (
+        decode_image(heatmap_pictures(heatmaps, faces, lines)[0]).astype(int)
+        for lines in (said, ["", "", ""])
+    )
+    apart = np.abs(with_text - without).max(axis=(1, 2))
+    assert with_text.shape == (256 + 3 * 15 + 4, 256, 3)
+    assert apart[:240].max() < 60 < 150 < apart[260:].max()  # WebP lets all pixels move a little
+
+
+def test_every_picture_of_a_fake_is_marked_for_machines(page):
+    found = re.findall(r'data:image/\w+;base64,([^"]+)', page.read_text("utf-8"))
+    assert {source_type(base64.b64decode(data)) for data in found} == {SWAP} and len(found) == 7
 
 
 def test_every_method_and_term_is_explained(page):
@@ -483,7 +539,7 @@ def test_every_method_and_term_is_explained(page):
     terms = re.findall(r"<dt>(.*?)</dt>", words)
     assert len(terms) == len(set(terms)) == words.count("<dd>")
     known = " ".join(terms)
-    for word in ("score", "frame", "detector", "calibrated", "heatmap", "evidence", "even spread"):
+    for word in ("score", "frame", "detector", "swapped face", "map", "test clip"):
         assert word in known
     for method in ("Sensitivity", "LRP (sequential preset b flat)", "Grad-CAM"):
         assert method in terms
@@ -631,7 +687,7 @@ def test_a_detector_of_ones_own_is_taken_and_not_praised(clips, load_once, monke
     report = explained(clips / REAL, frames=1, detector=yours)
     text = text_of(report.html(DAY))
     assert "What it was trained on is not known here" in text
-    assert "nobody has measured which method can be trusted" in text
+    assert "Nobody has tested which maps can be trusted for this detector" in text
 
 
 def small_detector(size):

@@ -23,6 +23,7 @@ from xaifake.data.dataset import split_of_fold
 from xaifake.data.dfd import read_catalogue
 from xaifake.data.encoding import H264, VideoWriter
 from xaifake.data.layouts import FAKE_FOLDER, REAL_FOLDER
+from xaifake.data.marks import LABELLED, MASK, SWAP, mp4_box
 from xaifake.data.media import open_media
 from xaifake.data.rendering import FRAME_SIZE, SCENES, Scene
 from xaifake.data.swaps import HULLS, REGIONS, Recipe, swap
@@ -271,9 +272,13 @@ def make_scene(group, out, seed):
             if row["label"] == 1:
                 recipe = Recipe(**row[_RECIPE_COLUMNS])
                 images, alphas = swap(scene.portrait, portraits.load_portrait(row.source), recipe)
-            writers = [cleanup.enter_context(VideoWriter(video, scene.camera.crf, _SIZE))]
+            files = [(video, scene.camera.crf, mp4_box(SWAP, LABELLED[row["label"]]))]
             if mask is not None:
-                writers.append(cleanup.enter_context(VideoWriter(mask, _MASK_CRF, _SIZE)))
+                files.append((mask, _MASK_CRF, mp4_box(MASK)))
+            writers = [
+                cleanup.enter_context(VideoWriter(path, crf, _SIZE, mark=mark))
+                for path, crf, mark in files
+            ]
             takes.append((images, alphas, writers))
         for i in range(N_FRAMES):
             for images, alphas, writers in takes:

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from fractions import Fraction
+from io import SEEK_END
 
 import av
 import numpy as np
@@ -34,6 +35,8 @@ class VideoWriter:
         Frames per second, where frames come without times.
     options : dict of str to str, optional
         Of the format.
+    mark : bytes
+        Put behind the video, as `xaifake.data.marks.mp4_box` makes it.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class VideoWriter:
         codec="libx264",
         rate=25,
         options=None,
+        mark=b"",
     ):
         self._closing = ExitStack()
         file = self._closing.enter_context(write_whole(path))
+        self._closing.callback(_append, file, mark)
         container = av.open(file, "w", format=format, options=options or {})
         self._container = self._closing.enter_context(container)
         self._closing.push(self._flush)
@@ -78,3 +83,8 @@ class VideoWriter:
 
     def __exit__(self, *failure):
         return self._closing.__exit__(*failure)
+
+
+def _append(file, data):
+    file.seek(0, SEEK_END)
+    file.write(data)

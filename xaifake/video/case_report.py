@@ -14,7 +14,12 @@ from scipy.special import expit
 from xaifake.data.dataset import Faces
 from xaifake.errors import UserError
 from xaifake.judge import faithfulness
-from xaifake.judge.localisation import rank_agreement, region_masks, relevance_mass_accuracy
+from xaifake.judge.localisation import (
+    BASELINES,
+    rank_agreement,
+    region_masks,
+    relevance_mass_accuracy,
+)
 from xaifake.judge.perturbations import Blur, rotation
 from xaifake.judge.runner import default_methods, judged
 from xaifake.judge.stability import interpolation_ceiling, stability
@@ -115,19 +120,25 @@ def count_passes(configs):
     return passes.set_index("method").passes[[config.name for config in configs]].to_dict()
 
 
-def known_faithfulness(scale):
-    """Return how far each method's maps could be trusted on the shipped detector of a scale.
+def right_places(scale):
+    """Return how often each method's maps found the right place on the shipped detector of a scale.
+
+    The right place is found where the tenth of the picture that a map puts first takes at least
+    half of the way from a fake's logit to its original's when the real pixels are put back there.
 
     Returns
     -------
-    pandas.Series
-        By method and baseline: the share of the logit gap to the original that went when the tenth
-        of the picture that the map puts first was put back, over fifty fakes.
+    pandas.DataFrame
+        By method and baseline: `right` and `tried`, fakes; `blind`, how often the best of the maps
+        was right that know nothing of the detector (`xaifake.judge.localisation.BASELINES`); and
+        whether a method `failed`, being right less often than that.
     """
     table = judged("faithfulness")
     table = table[np.isclose(table.scale, scale)].assign(method=lambda t: t.method.astype(str))
-    sums = table.groupby("method")[["logit_drop_10", "gap"]].sum()
-    return sums.logit_drop_10 / sums.gap
+    found = (table.logit_drop_10 >= table.gap / 2).groupby(table.method).agg(["sum", "size"])
+    found.columns = ["right", "tried"]
+    found["blind"] = found.right[list(BASELINES)].max()
+    return found.assign(failed=found.right < found.blind)
 
 
 def deciding_frames(logits, count):

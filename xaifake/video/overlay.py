@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from xaifake.data.encoding import VideoWriter
 from xaifake.data.faces import FULL_SEARCH_EVERY, FaceFinder, cut_square, face_square
+from xaifake.data.marks import COMPOSITE, ILLUSTRATION, SWAP, mp4_box
 from xaifake.data.media import open_media
 from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
@@ -80,13 +81,17 @@ def write_overlay(report, out, progress=True):
         print(wording.overlay_estimate(len(footage)))
     bar = progress_bar(show=progress, total=len(footage), unit="frame", desc="video")
     title = f"Analysis by xaifake: {footage.name}"
+    swapped = report.truth.get("label") == 1
+    mark = mp4_box(*((SWAP, ILLUSTRATION) if swapped else (COMPOSITE, "analysis by xaifake")))
     with bar, ExitStack() as opened:
         writer = None
         while batch := list(islice(pairs, held)):
             for frame, picture in artist.draw(batch):
                 if writer is None:
                     size = picture.shape[1], picture.shape[0]
-                    writer = opened.enter_context(VideoWriter(Path(out), CRF, size, title))
+                    writer = opened.enter_context(
+                        VideoWriter(Path(out), CRF, size, title, mark=mark)
+                    )
                 # A stream may change its size; an encoder cannot.
                 writer.write(cv2.resize(picture, size), frame.seconds)
                 bar.update()

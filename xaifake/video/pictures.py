@@ -1,50 +1,77 @@
 """Pictures of a report, small enough to stand inside of it (chapter 12_explain_a_video)."""
 
 import io
+from itertools import pairwise
 
 import cv2
 import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy.special import expit
 
 from xaifake.data.faces import decode_image, encode_jpeg
+from xaifake.data.marks import COMPOSITE, ILLUSTRATION, LABELLED, SWAP, marked, xmp
 from xaifake.heatmaps import colour_limit
 from xaifake.judge.localisation import region_masks
 from xaifake.show.maps import COLOURS
 
-MARK = "manipulated research illustration"
+SHOWN = 256  # pixels, of a map's side
+STRENGTH = 0.75  # of the colour where a map is darkest
+PLACES = {"width": 720, "height": 130, "left": 100, "right": 14, "top": 30, "row": 40}
 CHART = {"width": 720, "height": 230, "left": 46, "right": 14, "top": 24, "bottom": 40}
-_OUTLINE = 255  # the place of the outline's colour in the palette
+_LINE = 15  # pixels, of a line of text in a picture
 
 
-def heatmap_png(heatmaps, faces):
-    """Draw maps on one scale, with the outlines of the face's regions.
+def heatmap_pictures(heatmaps, faces, sentences, source=(COMPOSITE, "")):
+    """Lay maps over the faces, on one scale, with a sentence below that no crop of a page loses.
 
     Parameters
     ----------
     heatmaps : numpy.ndarray of float, (N, H, W)
     faces : xaifake.data.dataset.Faces
         The N faces.
+    sentences : sequence of str
+        Lines of plain letters.
+    source : tuple of str
+        What they are to machines, see `xaifake.data.marks.xmp`.
 
     Returns
     -------
     list of bytes
-        PNG files with a palette: red for positive, blue for negative, white for 0; the darkest
-        colour stands for the 99.5th percentile of the sizes in all of the maps.
+        WebP files, `SHOWN` pixels wide: the face in grey, red where the map is positive, blue where
+        it is negative; the darkest colour stands for the 99.5th percentile of the sizes in all of
+        the maps. The regions of the face are outlined.
     """
     limit = colour_limit(heatmaps)
-    indices = np.rint((np.clip(heatmaps / limit, -1, 1) + 1) / 2 * (_OUTLINE - 1)).astype(np.uint8)
     regions = sum(k * mask for k, mask in enumerate(region_masks(faces).values()))
-    files = []
-    for picture, region in zip(indices, regions, strict=True):
-        picture[_borders(region)] = _OUTLINE
-        image = Image.fromarray(picture)
-        image.putpalette(_palette())
+    colours, files = matplotlib.colormaps[COLOURS], []
+    for heatmap, image, region in zip(heatmaps, faces.images, regions, strict=True):
+        face = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SHOWN, SHOWN))[..., None]
+        values = _enlarged(np.clip(heatmap / limit, -1, 1).astype(np.float32))[..., None]
+        share = STRENGTH * np.abs(values)
+        picture = face * (1 - share) + 255 * colours((values[..., 0] + 1) / 2)[..., :3] * share
+        picture[_borders(_enlarged(region.astype(np.uint8)))] = 90
         file = io.BytesIO()
-        image.save(file, format="PNG", optimize=True)
+        captioned(Image.fromarray(np.rint(picture).astype(np.uint8)), sentences).save(
+            file, "WEBP", quality=80, method=4, xmp=xmp(*source)
+        )
         files.append(file.getvalue())
     return files
+
+
+def _enlarged(values):
+    return cv2.resize(values, (SHOWN, SHOWN), interpolation=cv2.INTER_NEAREST)
+
+
+def captioned(picture, lines):
+    """Return a picture of Pillow's with lines of white text on black below it."""
+    below = Image.new("RGB", (picture.width, picture.height + _LINE * len(lines) + 4))
+    below.paste(picture)
+    font = ImageFont.load_default(_LINE - 3)
+    for k, line in enumerate(lines):
+        place = 4, picture.height + _LINE * k + 1
+        ImageDraw.Draw(below).text(place, line, "white", font)
+    return below
 
 
 def _borders(regions):
@@ -54,23 +81,48 @@ def _borders(regions):
     return borders
 
 
-def _palette():
-    colours = matplotlib.colormaps[COLOURS](np.linspace(0, 1, _OUTLINE))[:, :3]
-    return (*np.rint(colours * 255).astype(int).ravel().tolist(), 90, 90, 90)
-
-
 def marked_jpeg(portrait, manipulated):
-    """Return a face as JPEG, with the mark of a manipulated picture written into it."""
+    """Return a face of the book's clips as JPEG, marked for machines, and if swapped for people."""
     if not manipulated:
-        return portrait
-    image = decode_image(portrait).copy()
-    height, width = image.shape[:2]
-    image[-16:] = image[-16:] // 3
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (wide, _), _ = cv2.getTextSize(MARK, font, 1.0, 1)
-    white = (255, 255, 255)
-    cv2.putText(image, MARK, (3, height - 5), font, (width - 6) / wide, white, 1, cv2.LINE_AA)
-    return encode_jpeg(image)
+        return marked(portrait, SWAP, LABELLED[0])
+    image = Image.fromarray(decode_image(portrait))
+    return marked(encode_jpeg(np.asarray(captioned(image, [ILLUSTRATION]))), SWAP, ILLUSTRATION)
+
+
+def place_chart(logit, reference):
+    """Return where a logit lies among those of the test clips, as places in a drawing.
+
+    Parameters
+    ----------
+    logit : float
+        Of `xaifake.video.reference.log_odds`; finite.
+    reference : xaifake.video.reference.Reference
+
+    Returns
+    -------
+    dict
+        ``rows`` of genuine and of manipulated clips (name, drawn path, clips, how many have a lower
+        logit), ``zones`` of the words (word, left, width), ``here`` and the sizes of `PLACES`.
+    """
+    logits, labels = np.asarray(reference.logits, np.float64), reference.labels
+    ends = logits.min() - 0.5, logits.max() + 0.5
+    wide = PLACES["width"] - PLACES["left"] - PLACES["right"]
+
+    def along(values):
+        return PLACES["left"] + (np.clip(values, *ends) - ends[0]) / (ends[1] - ends[0]) * wide
+
+    limits = reference.evidence.limits
+    starts = [along(ends[0]), along(limits["weak"]), along(limits["moderate"]), along(ends[1])]
+    rows = []
+    for k, name in enumerate(("genuine", "manipulated")):
+        own, top = logits[labels == k], PLACES["top"] + k * PLACES["row"]
+        path = "".join(f"M{x:.1f},{top}v{PLACES['row'] - 12}" for x in np.sort(along(own)))
+        rows.append((name, path, len(own), int((own < logit).sum())))
+    zones = [
+        (word, round(float(start), 1), round(float(max(end - start, 0)), 1))
+        for word, (start, end) in zip(("none", "weak", "moderate"), pairwise(starts), strict=True)
+    ]
+    return {**PLACES, "rows": rows, "zones": zones, "here": round(float(along(logit)), 1)}
 
 
 def score_chart(prediction, footage):

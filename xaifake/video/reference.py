@@ -8,12 +8,14 @@ face, and what it cannot compare does not pass.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import expit, log_expit, logsumexp
 
 from xaifake.data import load_faces
 from xaifake.detector.detector import takes_detector
@@ -24,6 +26,7 @@ from xaifake.detector.inputs import as_floats
 from xaifake.detector.xception import detector_card
 from xaifake.errors import UserError
 from xaifake.runs import write_whole
+from xaifake.video.evidence import calibrate
 
 STORED = Path(__file__).resolve().parents[1] / "assets" / "reference"
 SMALLEST = 120  # pixels of the frame: Malolan, Parekh and Kazi 2020, section III A
@@ -48,10 +51,10 @@ class Reference:
 
     Attributes
     ----------
-    labels, probabilities : numpy.ndarray, (V,)
-        Of the test clips: 1 fake, 0 real; the mean probability of a clip's frames.
-    people : int
-        People in these clips.
+    labels, logits : numpy.ndarray, (V,)
+        Of the test clips: 1 fake, 0 real; `log_odds` of a clip's frames.
+    targets : numpy.ndarray of str, (V,)
+        Who is seen in a clip.
     frames : int
         Frames of these clips.
     least_sharpness : float
@@ -73,8 +76,8 @@ class Reference:
     """
 
     labels: np.ndarray
-    probabilities: np.ndarray
-    people: int
+    logits: np.ndarray
+    targets: np.ndarray
     frames: int
     least_sharpness: float
     mean: np.ndarray
@@ -83,6 +86,21 @@ class Reference:
     rest: float
     most_ood_score: float
     passing: np.ndarray
+
+    @property
+    def probabilities(self):
+        """Of fake, the mean over a clip's frames: float (V,)."""
+        return expit(np.asarray(self.logits, np.float64))
+
+    @property
+    def people(self):
+        """How many people are seen in the test clips."""
+        return len(np.unique(self.targets))
+
+    @cached_property
+    def evidence(self):
+        """What a score is worth in words, an `xaifake.video.evidence.Evidence`."""
+        return calibrate(self.labels, self.logits, self.targets)
 
     @property
     def guards(self):
@@ -142,13 +160,22 @@ class Reference:
 
     def save(self, path):
         """Write it whole as arrays, without anything that can run code."""
-        arrays = {name: np.asarray(value) for name, value in vars(self).items()}
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         small = {
             name: value.astype(np.float32) if value.dtype == np.float64 else value
             for name, value in arrays.items()
         }
         with write_whole(Path(path)) as file:
             np.savez_compressed(file, **small)
+
+
+def log_odds(logits: np.ndarray) -> float:
+    """Return the logit of the mean probability of some frames, from their logits (N,).
+
+    It tells scores apart that are all 1.00 as probabilities.
+    """
+    logits = np.asarray(logits, np.float64)
+    return float(logsumexp(log_expit(logits)) - logsumexp(log_expit(-logits)))
 
 
 @takes_detector
@@ -179,12 +206,13 @@ def learn_reference(detector, faces, progress=False):
             f"{len(faces)} faces of {len(set(people))} people are too few to know a detector by: "
             f"give at least {LEAST_FACES} of two people, better hundreds of many."
         )
-    videos = evaluate(detector, faces, resamples=1, progress=progress).videos
+    frames = evaluate(detector, faces, resamples=1, progress=progress).frames
+    clips = frames.groupby("video")
     known = features(detector, faces.images)
     reference = Reference(
-        videos.label.to_numpy(),
-        videos.probability.to_numpy(),
-        len(set(people)),
+        clips.label.first().to_numpy(),
+        clips.logit.agg(log_odds).to_numpy(),
+        clips.target.first().to_numpy().astype(str),
         len(faces),
         float(sharpness(faces.images).min()),
         *_plane(known),

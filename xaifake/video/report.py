@@ -1,4 +1,4 @@
-"""One page about a video: a verdict on every face, and its grounds (chapter 12_explain_a_video).
+"""One page about a video: what was found of every face, on what grounds (12_explain_a_video).
 
 The page is a single file that asks for nothing else, runs no code, and explains its own words. All
 text that comes from the video's name or header is escaped by the template.
@@ -27,6 +27,7 @@ from scipy.special import expit
 from xaifake.data.alignment import align, small_frames
 from xaifake.data.clips import embedded_truth
 from xaifake.data.faces import cut_square
+from xaifake.data.marks import COMPOSITE, ILLUSTRATION, LABELLED, SWAP
 from xaifake.data.media import Media, open_media
 from xaifake.detector.detector import Detector, as_detector
 from xaifake.errors import UserError
@@ -43,11 +44,13 @@ from xaifake.video.case_report import (
     count_passes,
     deciding_frames,
     find_configs,
-    known_faithfulness,
     report_case,
+    right_places,
 )
-from xaifake.video.pictures import heatmap_png, marked_jpeg, score_chart
-from xaifake.video.reference import Reference, check_faces, raised_flags, reference_for
+from xaifake.video.credentials import content_credentials
+from xaifake.video.evidence import BASE_RATES
+from xaifake.video.pictures import heatmap_pictures, marked_jpeg, place_chart, score_chart
+from xaifake.video.reference import Reference, check_faces, log_odds, raised_flags, reference_for
 from xaifake.video.steps import contradicting
 from xaifake.video.tracks import (
     FaceTrack,
@@ -65,6 +68,7 @@ EXPLAINED = 6  # people, those seen most often; the others get a verdict without
 MOST_MAPS = 54  # people times methods: what is beyond would make the page too large
 PORTRAYED = 40  # people
 LEAST_GAP = 0.5  # logits between a fake and its original; below that there is nothing to put back
+_COLUMNS = ["person", "frames", "probability", "evidence", "reasons"]
 _SEARCH_SECONDS = 0.45  # for a frame of 1920 x 1080, measured on one core of an x86 server
 _READ_SECONDS = 0.01  # for a frame of 1920 x 1080 that is not searched
 _START_SECONDS = 20  # in which methods prepare the network
@@ -109,14 +113,9 @@ class Prediction:
         return raised_flags(self.checks)
 
     @property
-    def word(self):
-        """Say "fake", "real", "undecided", or "none" where there are flags."""
-        if self.flags:
-            return "none"
-        low, high = wording.UNDECIDED
-        if low < self.probability < high:
-            return "undecided"
-        return "fake" if self.probability >= 0.5 else "real"
+    def logit(self):
+        """The logit of that probability."""
+        return log_odds(self.logits)
 
 
 @dataclass
@@ -155,6 +154,25 @@ class Report:
     parted: list = field(default_factory=list, repr=False)
 
     @property
+    def measured(self):
+        """Whether videos like this one are among those that the detector was measured on."""
+        return self.truth.get("label") is not None or self.settings["faces"] is not None
+
+    def evidence(self, prediction):
+        """Return in a word how much speaks for a swapped face.
+
+        Returns
+        -------
+        str
+            "none", "weak" or "moderate" (`xaifake.video.evidence`), and no more than "weak" for
+            footage of a kind that nobody has measured; "withheld" where the score does not count.
+        """
+        if prediction.flags:
+            return "withheld"
+        word = self.reference.evidence.word(prediction.logit)
+        return "weak" if word == "moderate" and not self.measured else word
+
+    @property
     def alike(self):
         """Who may be one person, by number, and why: (one, other, "step" or "alike")."""
         people = [prediction.person for prediction in self.predictions]
@@ -168,18 +186,18 @@ class Report:
 
     @property
     def table(self):
-        """One row per person, a `pandas.DataFrame`; `reasons` say why a verdict is withheld."""
+        """One row per person, a `pandas.DataFrame`; `reasons` say why evidence is withheld."""
         rows = [
             {
                 "person": number,
                 "frames": len(prediction.logits),
                 "probability": prediction.probability,
-                "verdict": prediction.word,
+                "evidence": self.evidence(prediction),
                 "reasons": ", ".join(prediction.flags),
             }
             for number, prediction in enumerate(self.predictions, start=1)
         ]
-        return pd.DataFrame(rows, columns=["person", "frames", "probability", "verdict", "reasons"])
+        return pd.DataFrame(rows, columns=_COLUMNS)
 
     def html(self, day=None):
         """Return the page.
@@ -197,7 +215,8 @@ class Report:
         return page.render(
             report=self, words=wording, day=(day or date.today()).isoformat(),
             people=[_person(self, n) for n in range(len(self.predictions))],
-            trust=self._trust, version=version("xaifake"),
+            tested=self._tested, credentials=content_credentials(self.footage.path),
+            version=version("xaifake"),
         )  # fmt: skip
 
     def write(self, out, day=None):
@@ -205,9 +224,9 @@ class Report:
         write_text(out, self.html(day))
 
     @cached_property
-    def _trust(self):
-        """What is known of the methods on the shipped detector; None for another one."""
-        return known_faithfulness(self.detector.scale) if self.detector.shipped else None
+    def _tested(self):
+        """How often each method was right on the shipped detector; None for another one."""
+        return right_places(self.detector.scale) if self.detector.shipped else None
 
 
 @renamed_arguments(faces="faces_dir", keep="cache_dir", parent="original")
@@ -220,6 +239,7 @@ def explain_video(
     original: str | Path | None = None,
     cache_dir: str | Path | None = None,
     progress: bool = True,
+    reference: Reference | None = None,
 ) -> Report:
     """Judge every face in a video, a folder of pictures or a picture, and explain the verdicts.
 
@@ -246,6 +266,8 @@ def explain_video(
         lie in a sub-folder of their own; nothing else in the folder is touched.
     progress : bool
         Say how long it will take, and show progress bars.
+    reference : xaifake.video.reference.Reference, optional
+        What is known of the detector; as `faces_dir` says if not given.
 
     Returns
     -------
@@ -280,20 +302,16 @@ def explain_video(
         pass_seconds = _time_a_pass(detector)
         seconds = _one_person(configs, pass_seconds, numbers, len(watched) - len(numbers))
         say(wording.estimate(len(numbers), len(configs), seconds))
-        reference = reference_for(detector, faces_dir, progress)
-        read = []
-        looking = progress_bar(
-            footage.read(watched), show=progress, total=len(watched), unit="frame", desc="faces"
+        reference = reference or reference_for(detector, faces_dir, progress)
+        predictions, parted, looked_at = judge_footage(
+            footage, numbers, detector, reference, progress
         )
-        looking = _noted(looking, read)
-        people = track_faces(looking, detector.known_scale, detector.side, searched=numbers)
-        predictions, parted = judge_people(detector, people, reference)
         truth = embedded_truth(footage.path)
         if original is not None:
             truth = {"label": None, **truth, "original": Path(original)}
         report = Report(
-            footage, file_digest, _searched(read, numbers), predictions, reference, truth, settings,
-            detector, parted,
+            footage, file_digest, looked_at, predictions, reference, truth, settings, detector,
+            parted,
         )  # fmt: skip
         _examine(report, configs, kept, pass_seconds, progress)
     return report
@@ -315,6 +333,35 @@ def check_page(out, path):
     if out.is_dir() or out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{out} is not the name of a page: give one that ends in .html.")
     return out
+
+
+def judge_footage(footage, numbers, detector, reference, progress=False):
+    """Find the people in some footage and judge them.
+
+    Parameters
+    ----------
+    footage : xaifake.data.media.Media
+    numbers : list of int
+        The frames that are searched.
+    detector : Detector
+    reference : xaifake.video.reference.Reference
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    predictions, parted : list
+        Of `judge_people`.
+    looked_at : int
+        Frames that could be read and were searched.
+    """
+    read, watched = [], watched_frames(footage, numbers)
+    looking = progress_bar(
+        footage.read(watched), show=progress, total=len(watched), unit="frame", desc="faces"
+    )
+    looking = _noted(looking, read)
+    people = track_faces(looking, detector.known_scale, detector.side, searched=numbers)
+    return *judge_people(detector, people, reference), _searched(read, numbers)
 
 
 def judge_people(
@@ -475,43 +522,74 @@ def _digest(path):
 def _person(report, number):
     """Return what the template shows of a person: text, numbers and pictures, no arrays."""
     prediction = report.predictions[number]
-    manipulated = report.truth.get("label") == 1
     detections = prediction.person.detections
     pictures = len(prediction.deciding) if prediction.case else int(number < PORTRAYED)
     shown = [
         {
             "when": wording.when(detections[k], report.footage),
-            "probability": float(expit(np.float64(prediction.logits[k]))),
-            "face": _data_url("jpeg", marked_jpeg(detections[k].portrait, manipulated)),
+            "face": _data_url("jpeg", _face(report, detections[k])),
         }
         for k in prediction.deciding[:pictures]
     ]
+    word = report.evidence(prediction)
     person = {
         "number": number + 1,
         "prediction": prediction,
-        "reliability": report.reference.reliability(prediction.probability),
+        "word": word,
+        "doubt": wording.doubt(report, prediction, word),
         "shown": shown,
+        "place": place_chart(prediction.logit, report.reference) if word != "withheld" else None,
+        "shares": [(rate, *report.reference.evidence.share(word, rate)) for rate in BASE_RATES],
         "chart": score_chart(prediction, report.footage),
         "scores": [
-            (wording.when(s, report.footage), float(p), s.square[2])
+            (wording.when(s, report.footage), float(p))
             for s, p in zip(detections, expit(prediction.logits.astype(np.float64)), strict=True)
         ],
     }
     if prediction.case is not None:
-        person |= _maps(prediction.case)
+        person |= _maps(report, prediction.case)
     return person
 
 
-def _maps(case):
-    rows = {}
+def _face(report, detection):
+    label = report.truth.get("label")
+    return detection.portrait if label is None else marked_jpeg(detection.portrait, label == 1)
+
+
+def _maps(report, case):
+    """Return pictures of the maps, of those that failed the first alone, and what tests say."""
+    tested, label = report._tested, report.truth.get("label")
+    source = (COMPOSITE, "") if label is None else (SWAP, LABELLED[label])
+    mark = [ILLUSTRATION] if label == 1 else []
+    passed, failed = {}, {}
     for method, heatmaps in case.maps.items():
-        pngs = heatmap_png(heatmaps, case.faces)
-        rows[method] = [_data_url("png", png) for png in pngs]
-    shown = {"maps": rows}
+        good = tested is not None and not tested.failed[method]
+        count = len(heatmaps) if good else 1
+        said = wording.below_map(None if tested is None else tested.loc[method])
+        said = [*said, *mark]
+        pictures = heatmap_pictures(heatmaps[:count], case.faces[:count], said, source)
+        (passed if good else failed)[method] = [_data_url("webp", data) for data in pictures]
+    shown = {"passed": passed, "failed": failed, "checks": _checks(case)}
     if case.restored is not None:
-        effect = heatmap_png(case.restored.effect[None], case.faces[:1])
-        shown["effect"] = _data_url("png", effect[0])
+        said = [wording.NOT_THE_VIDEO, wording.BELOW_EFFECT, *mark]
+        pictures = heatmap_pictures(case.restored.effect[None], case.faces[:1], said, source)
+        shown["effect"] = _data_url("webp", pictures[0])
     return shown
+
+
+def _checks(case):
+    """Return of each method with how many others it agrees, and under how many changes it stays."""
+    pairs, stable = case.agreement, case.stability
+    checks = {}
+    for method in case.maps:
+        others = pairs[(pairs.one == method) | (pairs.other == method)].beyond_centre
+        kept = stable[stable.method == method]
+        kept = (kept.correlation / kept.ceiling).replace([np.inf, -np.inf], np.nan)
+        checks[method] = {
+            "agrees": int((others >= wording.SAME).sum()), "others": len(others),
+            "stays": int((kept >= wording.STABLE).sum()), "changes": len(kept),
+        }  # fmt: skip
+    return checks
 
 
 def _data_url(kind, data):

@@ -4,14 +4,17 @@ Limits that turn numbers into words stand here, where they can be read and chang
 agreement and stability are the ones of chapter 11_verdict.
 """
 
+from xaifake.video.evidence import WORDS as WORDS
 from xaifake.video.reference import FLAGS
 
 UNDECIDED = (0.4, 0.6)
 FEW = 5  # frames
 MOST_PAIRS = 10  # of people who may be one, that are named
-SAME, PARTLY = 0.5, 0.25  # rank correlation beyond the centre
-STABLE, HALF = 0.8, 0.5  # of what interpolation alone allows
-MORE = 1.5  # times what an even spread would give
+SAME = 0.5  # rank correlation beyond the centre
+STABLE = 0.8  # of what interpolation alone allows
+RARE = 0.01  # share of manipulated videos
+NOT_THE_VIDEO = "Shows the software, not the video."
+BELOW_EFFECT = "Red: real pixels here lower the score."
 BAR = "{l_bar}{bar}| [{elapsed}<{remaining}]"
 
 REGIONS = {
@@ -33,8 +36,7 @@ _METHODS = {
     ),
     "gradient (absolute)": (
         "Sensitivity",
-        "shows how strongly the score reacts to a tiny change of each pixel. It has no sign: it "
-        "tells where the detector is sensitive, not which way.",
+        "shows how strongly the score reacts to a tiny change of each pixel, and not which way.",
     ),
     "input_t_gradient": (
         "Input times gradient",
@@ -47,8 +49,7 @@ _METHODS = {
     ),
     "grad_cam": (
         "Grad-CAM",
-        "stands for Gradient-weighted Class Activation Mapping, and shows on which coarse areas "
-        "the last layer of the detector relied, in a grid of four by four that is smoothed.",
+        "shows on which coarse areas the last layer of the detector relied.",
     ),
     "integrated_gradients": (
         "Integrated Gradients",
@@ -56,9 +57,8 @@ _METHODS = {
     ),
     "lime": (
         "LIME",
-        "stands for Local Interpretable Model-agnostic Explanations. It paints small patches over "
-        "with their average colour, in many combinations, and finds out which of them raise the "
-        "score when they are left as they are.",
+        "paints patches over with their average colour, in many combinations, and finds out which "
+        "of them raise the score when they are left.",
     ),
 }
 _LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
@@ -75,9 +75,7 @@ def method_title(name):
 def method_meaning(name):
     """Return what a method does, in a sentence that its title begins."""
     if name.startswith("lrp"):
-        return (
-            f"{_LRP[1]} (Layer-wise Relevance Propagation; the words in brackets name the rules)."
-        )
+        return f"{_LRP[1]}."
     return _METHODS.get(name, (name, "is described in the book."))[1]
 
 
@@ -138,14 +136,62 @@ def clock(seconds):
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def headline(prediction, number):
-    """Return the verdict on a person in a sentence."""
-    return {
-        "fake": f"Person {number}: the detector judges this face to be manipulated.",
-        "real": f"Person {number}: the detector finds none of the traces that it knows.",
-        "undecided": f"Person {number}: the detector is undecided.",
-        "none": f"Person {number}: no verdict.",
-    }[prediction.word]
+FINDINGS = {
+    "moderate": "moderate signs of a swapped face, no proof",
+    "weak": "weak signs of a swapped face, no proof",
+    "none": "none of the signs that the software knows, which does not mean genuine",
+    "withheld": "no answer",
+}
+
+
+def doubt(report, prediction, word):
+    """Return what speaks against leaning on a finding, in one to three sentences.
+
+    Parameters
+    ----------
+    report : xaifake.video.report.Report
+    prediction : xaifake.video.report.Prediction
+    word : str
+        Of `Report.evidence`.
+    """
+    if word == "withheld":
+        return (
+            f"The software cannot be expected to judge this face: {because(prediction.flags, '; ')}"
+            ". That speaks neither for nor against a swap."
+        )
+    evidence, told = report.reference.evidence, []
+    n = evidence.counts(word)
+    if not report.measured:
+        told = ["The software was not tested on anything like this: the answer may mean nothing."]
+    elif word == "none":
+        told = [f"In tests {_so_many(n, 'fakes', 'manipulated')}."]
+    else:
+        told = [f"In tests {_so_many(n, 'reals', 'genuine')}, too."]
+        if not evidence.share(word, RARE)[1] >= 0.5:
+            told += ["Where few videos are manipulated, most such answers can be false alarms."]
+    if len(prediction.logits) < FEW:
+        told += [f"It rests on {_count(len(prediction.logits), 'frame')} only."]
+    return " ".join(told)
+
+
+def _so_many(counts, kind, name):
+    return f"{counts[kind]} of {counts[f'of_{kind}']} {name} clips got this answer"
+
+
+def below_map(tested):
+    """Return the lines that a map's picture carries.
+
+    Parameters
+    ----------
+    tested : pandas.Series or None
+        The row of `right_places`; None if nobody has tested the method on the detector.
+    """
+    if tested is None:
+        return [NOT_THE_VIDEO, "Nobody has tested this method on it."]
+    right = f"right place in {tested.right} of {tested.tried} fakes"
+    if not tested.failed:
+        return [NOT_THE_VIDEO, f"In tests {right}."]
+    return [NOT_THE_VIDEO, f"FAILED: {right},", f"a map that sees no picture in {tested.blind}."]
 
 
 def maybe_one(alike):
@@ -163,7 +209,7 @@ def maybe_one(alike):
     """
     told = [
         f"Person {one} and person {other} were taken for one at first. But the scores of some "
-        "frames contradict those of the others so clearly that both have a verdict of their own. "
+        "frames contradict those of the others so clearly that both have an answer of their own. "
         "They may be two people, or one, of whom only a part was manipulated, or who looks "
         "different to the detector at times."
         for one, other, why in alike
@@ -175,7 +221,7 @@ def maybe_one(alike):
         told.append(
             f"Of these people two may be one: {', '.join(pairs[:MOST_PAIRS])}{more}. Their faces "
             "are alike, but not enough to be sure, and they are never seen in the same frame. So "
-            "each has a verdict of their own."
+            "each has an answer of their own."
         )
     return told
 
@@ -185,44 +231,8 @@ def because(flags, between):
     return between.join(FLAGS[name] for name in flags)
 
 
-def agreement(value):
-    """Say what a rank correlation beyond the centre means."""
-    if value != value:
-        return "cannot be compared"
-    return "agree" if value >= SAME else "agree in part" if value >= PARTLY else "do not agree"
-
-
-def agreeing(values):
-    """Say how many pairs of methods agree."""
-    agree = sum(value >= SAME for value in values)
-    verb = "agrees" if agree == 1 else "agree"
-    return f"{agree} of {_count(len(values), 'pair')} of methods {verb}."
-
-
-def share_of_true_alarms(tests, base_rate=0.01):
-    """Return the share of manipulated ones among those called so, by Bayes' rule."""
-    if not tests["fake"] or not tests["real"]:
-        return float("nan")
-    true = base_rate * tests["true_positives"] / tests["fake"]
-    false = (1 - base_rate) * tests["false_positives"] / tests["real"]
-    return true / (true + false) if true + false else float("nan")
-
-
-def stability(share):
-    """Say what a share of the possible correlation means."""
-    if not abs(share) < float("inf"):
-        return "cannot be compared"
-    return "stays" if share >= STABLE else "stays in part" if share >= HALF else "does not stay"
-
-
-def times(share, even):
-    """Say how a share compares with what an even spread would give."""
-    if share != share or not even:
-        return ""
-    ratio = share / even
-    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
-
-
 def percent(share):
-    """Return a share in percent."""
-    return "none" if share != share else f"{round(100 * share)} %"
+    """Return a share in percent, a small one with a decimal."""
+    if share != share:
+        return "–"
+    return f"{100 * share:.1f} %" if 0 < share < 0.01 else f"{round(100 * share)} %"

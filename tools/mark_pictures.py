@@ -1,0 +1,87 @@
+"""Mark every stored picture of the package and the book for machines; run it after making any.
+
+    python tools/mark_pictures.py
+
+The packed faces, the pictures of the book, and those in the outputs of the chapters say in their
+metadata from what kind of source they are (`xaifake.data.marks`). What is marked stays as it is,
+and no pixel changes. The portraits are other people's photographs, and are left alone.
+"""
+
+import base64
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import chapters
+from build_book import ALONE
+from xaifake.data.dataset import FACES, LEAKAGE_FACES, read_manifest
+from xaifake.data.marks import FIGURE, LABELLED, MASK, SWAP, marked, source_type
+from xaifake.runs import write_whole
+
+BOOK = chapters.ROOT / "book"
+IMAGES = BOOK / "images"
+SOURCES = {"screenshot.png": "screenCapture", "costs.svg": FIGURE}
+DRAWN = "digitalCreation"  # by a human, as the diagrams are
+_KEY = ["video", "frame", "scale"]
+_IN_A_PAGE = re.compile(r"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
+
+
+def mark_faces(folder):
+    """Mark the pictures that `xaifake.data.dataset.pack_faces` packed into a folder."""
+    labels = read_manifest(folder).set_index(_KEY).label
+    for path, table in _shards(folder):
+        rows = zip(*(table[name].to_pylist() for name in _KEY))
+        marks = {"image": [(SWAP, LABELLED[labels[row]]) for row in rows]}
+        marks["mask"] = [(MASK, "")] * len(table)
+        for name in table.column_names[len(_KEY) :]:
+            said = marks.get(name, [(SWAP, LABELLED[0])] * len(table))
+            pairs = zip(table[name].to_pylist(), said, strict=True)
+            data = pa.array([one and marked(one, *mark) for one, mark in pairs], pa.binary())
+            table = table.set_column(table.column_names.index(name), name, data)
+        with write_whole(path) as file:
+            pq.write_table(table, file, use_dictionary=False)
+
+
+def unmarked():
+    """Return the names of the stored pictures that have no mark."""
+    return [name for name, data in _stored() if source_type(data) is None]
+
+
+def _stored():
+    """Yield name and bytes of every stored picture."""
+    for path in sorted(IMAGES.iterdir()):
+        yield path.name, path.read_bytes()
+    for path in sorted(path for name in ALONE for path in (BOOK / name).glob("*.html")):
+        for number, data in enumerate(_IN_A_PAGE.findall(path.read_text(encoding="utf-8"))):
+            yield f"{path.name}, picture {number}", base64.b64decode(data)
+    for path in chapters.chapter_paths():
+        for number, (_, data) in enumerate(chapters.pictures(chapters.read(path))):
+            yield f"{path.name}, picture {number}", base64.b64decode(data["image/png"])
+    for folder in (FACES, LEAKAGE_FACES):
+        for _, table in _shards(folder):
+            for name in table.column_names[len(_KEY) :]:
+                for row, data in enumerate(table[name].to_pylist()):
+                    if data is not None:
+                        yield f"{folder.name}, {name} {row}", data
+
+
+def _shards(folder):
+    for path in sorted((folder / "shards").glob("*.parquet")):
+        yield path, pq.read_table(path)
+
+
+def main():
+    """Mark everything."""
+    for folder in (FACES, LEAKAGE_FACES):
+        mark_faces(folder)
+    for path in sorted(IMAGES.iterdir()):
+        path.write_bytes(marked(path.read_bytes(), SOURCES.get(path.name, DRAWN)))
+    for path in chapters.chapter_paths():
+        notebook = chapters.read(path)
+        chapters.mark_pictures(notebook)
+        chapters.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main()
