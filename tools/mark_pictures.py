@@ -2,7 +2,7 @@
 
     python tools/mark_pictures.py
 
-The packed faces, the pictures of the book, and those in the outputs of the chapters say in their
+The packed faces, the pictures of the book, its pages and the outputs of its chapters say in their
 metadata from what kind of source they are (`xaifake.data.marks`). What is marked stays as it is,
 and no pixel changes. The portraits are other people's photographs, and are left alone.
 """
@@ -48,11 +48,32 @@ def unmarked():
     return [name for name, data in _stored() if source_type(data) is None]
 
 
+def mark_page(path):
+    """Mark the pictures in a page of HTML that have no mark: faces of the book's own clips."""
+
+    def marked_too(match):
+        data = base64.b64decode(match[1])
+        if source_type(data) is None:
+            data = marked(data, SWAP, LABELLED[0])
+        return match[0].replace(match[1], base64.b64encode(data).decode())
+
+    text = _IN_A_PAGE.sub(marked_too, path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+
+
+def _pages():
+    return sorted(path for name in ALONE for path in (BOOK / name).glob("*.html"))
+
+
+def _images():
+    return sorted(path for path in IMAGES.rglob("*") if path.is_file())
+
+
 def _stored():
     """Yield name and bytes of every stored picture."""
-    for path in sorted(IMAGES.iterdir()):
+    for path in _images():
         yield path.name, path.read_bytes()
-    for path in sorted(path for name in ALONE for path in (BOOK / name).glob("*.html")):
+    for path in _pages():
         for number, data in enumerate(_IN_A_PAGE.findall(path.read_text(encoding="utf-8"))):
             yield f"{path.name}, picture {number}", base64.b64decode(data)
     for path in chapters.chapter_paths():
@@ -75,8 +96,10 @@ def main():
     """Mark everything."""
     for folder in (FACES, LEAKAGE_FACES):
         mark_faces(folder)
-    for path in sorted(IMAGES.iterdir()):
+    for path in _images():
         path.write_bytes(marked(path.read_bytes(), SOURCES.get(path.name, DRAWN)))
+    for path in _pages():
+        mark_page(path)
     for path in chapters.chapter_paths():
         notebook = chapters.read(path)
         chapters.mark_pictures(notebook)

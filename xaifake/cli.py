@@ -495,6 +495,7 @@ def explain(
     """Judge every face in a video and explain the answers on one page, in plain words."""
     if table:
         with _told(as_json) as found, _goes_on():
+            out = _answers_name(video, out)
             detector = _detector(scale, weights, model, value_range, fake, faces)
             found |= _survey(video, out, detector, frames, faces)
         return
@@ -521,14 +522,18 @@ def explain(
             found["video"] = str(overlay)
 
 
+def _answers_name(videos, out):
+    out = Path(f"{videos.resolve().name}_answers.csv") if out is None else out
+    if out.suffix.lower() != ".csv" or not out.parent.is_dir():
+        raise UserError(f"{out}: give a name that ends in .csv, in a folder that is there.")
+    return out
+
+
 def _survey(videos, out, detector, frames, faces):
     """Write the answers to all videos, print how many got which, and return this."""
     from xaifake.runs import write_text
     from xaifake.video.survey import summarise_answers, survey_videos
 
-    out = Path(f"{videos.resolve().name}_answers.csv") if out is None else out
-    if out.suffix.lower() != ".csv" or not out.parent.is_dir():
-        raise UserError(f"{out}: give a name that ends in .csv, in a folder that is there.")
     keep = out.with_name(f"{out.name}.unfinished")
     survey = survey_videos(videos, detector, frames, faces, keep)
     write_text(out, survey.to_csv(index=False))

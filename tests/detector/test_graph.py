@@ -9,6 +9,8 @@ from small import METHODS, SIZE, chain, detector, draw_weights, floats, logits, 
 from xaifake.detector.graph import as_functional, find_layer, flatten, nodes, without_head
 from xaifake.errors import UserError
 from xaifake.explainers import activations
+from xaifake.explainers.innvestigate import describe
+from xaifake.explainers.request import prepare
 
 layers = keras.layers
 
@@ -167,6 +169,10 @@ def test_a_layer_that_is_called_twice_is_like_two_with_the_same_weights(method):
     np.testing.assert_allclose(*maps, rtol=1e-5, atol=1e-7)
     names = [[node.name for node in nodes(flatten(shared(twice)))] for twice in (True, False)]
     assert {"conv", "conv.2", "act.2"} < set(names[0]) and len(names[0]) == len(names[1])
+    known = set()
+    for _, config, inputs, _ in describe(prepare(shared(True), images)):
+        assert known.issuperset(inputs) and config["name"] not in known
+        known.add(config["name"])
 
 
 def test_a_model_of_its_own_class_in_a_model_is_named():

@@ -461,13 +461,27 @@ def test_a_map_that_is_the_effect_scores_one_wherever_in_a_cell_and_its_negative
 def test_scores_are_rank_correlations_over_all_cells_and_over_those_of_the_mask():
     effects, heatmaps = random_effects(), np.random.default_rng(1).normal(size=(3, SIZE, SIZE))
     scores = score_against_effects(heatmaps, effects)
-    assert list(scores) == ["patch_effect", "patch_effect_inside"]
+    assert list(scores) == ["patch_effect", "patch_effect_inside", "patch_effect_residual"]
     sums = np.array([[heatmap[where].sum() for where in squares()] for heatmap in heatmaps])
     for n, row in scores.iterrows():
         effect, inside = effects.effect[n].ravel(), effects.changed[n].ravel()
         for found, which in ((row.patch_effect, slice(None)), (row.patch_effect_inside, inside)):
             ranks = rankdata(sums[n][which]), rankdata(effect[which])
             assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_all_maps_have_in_common_has_no_residual():
+    effects = random_effects()
+    blob = np.broadcast_to(np.random.default_rng(1).normal(size=(SIZE, SIZE)), (3, SIZE, SIZE))
+    scores = score_against_effects(blob, effects)
+    assert scores.patch_effect_residual.isna().all() and scores.patch_effect.notna().all()
+    # Nearly all of each map is common to all, and what is left is the effect's own.
+    sizes = np.abs(effects.effect).mean(axis=(1, 2), keepdims=True)
+    common = 100 * cell_sums(blob)  # so large that the maps' sizes hardly differ
+    own = np.repeat(np.repeat(common + effects.effect / sizes, SIDE, 1), SIDE, 2)
+    scores = score_against_effects(own, effects)
+    assert (scores.patch_effect_residual > scores.patch_effect.abs() + 0.3).all()
 
 
 @pytest.mark.filterwarnings("error")

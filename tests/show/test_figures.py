@@ -92,7 +92,7 @@ def test_curves_of_perturbations_start_at_the_picture_as_it_is():
 def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part():
     table = pd.DataFrame(
         {
-            "rule": "lrp.z",
+            "method": "lrp.z",
             "layer": ["input", "branch", "answer"],
             "relevance": [1.0, 99.0, 2.0],
             "abs_sum": [8.0, 99.0, 2.0],

@@ -55,6 +55,22 @@ def test_put_back_curves_start_at_nothing():
     assert line.get_xdata().tolist() == [0, 5, 20] and line.get_ydata().tolist() == [0, 0.9, 1.1]
 
 
+def test_a_claim_stands_on_the_side_of_its_margin_that_it_claims():
+    common = {"margin": 0.5, "low": 0.6, "high": 0.8, "value": 0.7, "scale": 2.0}
+    rows = [
+        common | {"claim": "up", "claimed": "above", "verdict": "holds"},
+        common | {"claim": "down", "claimed": "below", "verdict": "does not hold"},
+        {"claim": "open", "verdict": "not tested", "scale": 2.0},
+    ]
+    (axis,) = figures.plot_verdicts(pd.DataFrame(rows), {"up": "It rises"}).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["It rises", "down"]
+    points = [(line.get_xdata()[0], line.get_color()) for line in axis.lines[:2]]
+    np.testing.assert_allclose([x for x, _ in points], [0.2, -0.2])
+    assert [colour for _, colour in points] == [
+        figures.VERDICTS["holds"], figures.VERDICTS["does not hold"]
+    ]  # fmt: skip
+
+
 def test_the_stored_tables_draw():
     stable, curves = judged("stability"), judged("randomisation")
     panels = figures.plot_stability(stable, ["gradient", "lime"]).axes

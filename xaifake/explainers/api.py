@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xaifake.errors import UserError, told_what_to_install
-from xaifake.explainers import (  # noqa: F401 (they register)
-    gradients,
-    innvestigate,
-    lime,
-    lrp,
-    masking,
-)
+from xaifake.explainers import gradients, innvestigate, lime, lrp  # noqa: F401 (they register)
 from xaifake.explainers.registry import METHODS
 from xaifake.explainers.request import prepare
 

@@ -84,11 +84,11 @@ def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseli
     """
     if steps < 1 or steps != int(steps):
         raise UserError(f"steps={steps}: give a whole number of steps, at least one.")
-    start = as_baseline(request, baseline)
+    start = _as_baseline(request, baseline)
     mean = _path_mean(request, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
     relevance = ((request.images - start) * mean).astype(np.float32)
-    logit = logits_of(request, request.images, batch_size)
-    logit_baseline = logits_of(request, start, batch_size)
+    logit = _logits(request, request.images, batch_size)
+    logit_baseline = _logits(request, start, batch_size)
     difference = logit - logit_baseline
     error = np.abs(relevance.sum((1, 2, 3), dtype=np.float64) - difference)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,7 +97,7 @@ def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseli
     return relevance, report
 
 
-def as_baseline(request, baseline):
+def _as_baseline(request, baseline):
     """Return the starting picture of each path."""
     if baseline is None:
         return np.full_like(request.images, sum(request.value_range) / 2)
@@ -106,68 +106,18 @@ def as_baseline(request, baseline):
 
 def _path_mean(request, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
-
-    def point(picture, step):
-        way = alphas[step].astype(np.float32)[:, None, None, None]
-        return start[picture] + way * (request.images[picture] - start[picture])
-
-    return _mean_slope(request, point, len(alphas), 1, batch_size, progress)
-
-
-def _mean_slope(request, point, count, power, batch_size, progress):
-    """Return the mean of a power of the gradient over points of each picture, float64."""
     total = np.zeros(request.images.shape)
-    points = np.arange(len(request.images) * count)
+    points = np.arange(len(start) * len(alphas))
     slope_at = compile_function(_slope, request)
     starts = batches(len(points), batch_size)
-    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
-        picture, step = np.divmod(points[first : first + batch_size], count)
-        slope = slope_at(point(picture, step))[0].numpy() ** power
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
+        picture, step = np.divmod(points[first : first + batch_size], len(alphas))
+        way = alphas[step].astype(np.float32)[:, None, None, None]
+        here = start[picture] + way * (request.images[picture] - start[picture])
+        slope = slope_at(here)[0].numpy()
         for number in np.unique(picture):
             total[number] += slope[picture == number].sum(axis=0, dtype=np.float64)
-    return total / count
-
-
-@register("smoothgrad")
-def smoothgrad(
-    request, batch_size=32, progress=True, samples=50, noise=0.15, squared=False, seed=0
-):
-    """Return the mean gradient over noisy copies of the picture (Smilkov et al. 2017).
-
-    Parameters
-    ----------
-    request, batch_size, progress
-        As in `gradient`; the batch counts noisy copies.
-    samples : int
-        Copies of each picture.
-    noise : float
-        The standard deviation of the noise, as a share of the model's range.
-    squared : bool
-        Whether the mean is of the squared gradient, which is never negative (Hooker et al. 2019).
-    seed : int
-        Of the noise, which is the same for all pictures.
-
-    Returns
-    -------
-    relevance, report
-        As from `gradient`.
-
-    Raises
-    ------
-    UserError
-        If there are no copies, or the noise is negative.
-    """
-    if samples < 1 or not noise >= 0:
-        raise UserError(f"samples={samples}, noise={noise}: give at least 1 and 0.")
-    low, high = request.value_range
-    rng, shape = np.random.default_rng(seed), request.images.shape[1:]
-    added = rng.normal(0, noise * (high - low), (samples, *shape)).astype(np.float32)
-
-    def point(picture, copy):
-        return request.images[picture] + added[copy]
-
-    mean = _mean_slope(request, point, samples, 1 + bool(squared), batch_size, progress)
-    return mean.astype(np.float32), {"logit": logits_of(request, request.images, batch_size)}
+    return total / len(alphas)
 
 
 @register("guided_backprop")
@@ -272,21 +222,7 @@ def grad_cam(request, batch_size=32, progress=True, layer=None):
     UserError
         If there is no such layer or it returns no maps.
     """
-    return _collect(request, _cam, batch_size, progress, _split(request.model, layer))
-
-
-@register("grad_cam_plus_plus")
-def grad_cam_plus_plus(request, batch_size=32, progress=True, layer=None):
-    """Return Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19).
-
-    A channel's weight is the mean of its positive gradients, each weighted so that every place that
-    speaks for the class counts alike; else as `grad_cam`, with its parameters and returns.
-    """
-    return _collect(request, _cam_plus_plus, batch_size, progress, _split(request.model, layer))
-
-
-def _split(model, layer):
-    """Return a model that returns a layer's maps and the logits."""
+    model = request.model
     node = find_layer(model, layer) if layer is not None else _last_maps(model)
     if len(node.output.shape) != 4:
         raise UserError(
@@ -294,40 +230,21 @@ def _split(model, layer):
             "(N, h, w, channels)."
         )
     both = [node.output, model.outputs[0]]
-    return kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
+    split = kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
+    return _collect(request, _cam, batch_size, progress, split)
 
 
 def _cam(split, images, index, sign):
     """Return the Grad-CAM of a model that returns maps and logits, and the logit."""
-    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
-    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
-    return _enlarged(weights * maps, images), logit
-
-
-def _cam_plus_plus(split, images, index, sign):
-    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
-    total = tf.reduce_sum(maps, axis=(1, 2), keepdims=True)
-    # The exponential of the logit, by which the paper's derivatives of its class score are larger,
-    # is the same for all channels and left out.
-    alphas = tf.math.divide_no_nan(slopes**2, 2 * slopes**2 + total * slopes**3)
-    weights = tf.reduce_sum(alphas * tf.nn.relu(slopes), axis=(1, 2), keepdims=True)
-    return _enlarged(weights * maps, images), logit
-
-
-def _maps_and_slopes(split, images, index, sign):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         maps, logits = split(images, training=False)
         logit = choose(logits, index, sign)
     maps, slopes = (tf.cast(x, tf.float32) for x in (maps, _used(tape.gradient(logit, maps))))
-    return maps, slopes, logit
-
-
-def _enlarged(parts, images):
-    """Return the positive part of the sum over channels at the picture's size."""
-    cam = tf.nn.relu(tf.reduce_sum(parts, axis=-1, keepdims=True))
+    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+    cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
     height, width, channels = images.shape[1:]
-    return tf.repeat(tf.image.resize(cam, (height, width)) / channels, channels, axis=-1)
+    return tf.repeat(tf.image.resize(cam, (height, width)) / channels, channels, axis=-1), logit
 
 
 def _last_maps(model):
@@ -345,8 +262,7 @@ def _slope(model, images, index, sign):
     return _used(tf.gradients(logit, images)[0]), logit
 
 
-def logit_of(model, images, index, sign):
-    """Return the logit asked for; for `compile_function`."""
+def _logit(model, images, index, sign):
     return choose(model(images, training=False), index, sign)
 
 
@@ -367,8 +283,7 @@ def _collect(request, function, batch_size, progress, model=None):
     return relevance, {"logit": logits}
 
 
-def logits_of(request, images, batch_size):
-    """Return the logits asked for of other pictures, (N,)."""
-    logit = compile_function(logit_of, request)
+def _logits(request, images, batch_size):
+    logit = compile_function(_logit, request)
     starts = batches(len(images), batch_size)
     return np.concatenate([logit(images[i : i + batch_size]).numpy() for i in starts])

@@ -170,7 +170,8 @@ def describe(request):
     for node in nodes(request.model):
         kind, config = _describe_layer(node.layer)
         weights = [np.asarray(weight, dtype=np.float32) for weight in node.layer.get_weights()]
-        found.append((kind, config, node.inputs, weights))
+        # A layer that is called twice becomes two with the same weights.
+        found.append((kind, config | {"name": node.name}, node.inputs, weights))
     return _negate(found) if request.sign < 0 else found
 
 

@@ -121,7 +121,7 @@ def no_method_beats(
     against: str = "mean mask",
     folder: str | Path | None = None,
     seed: int = 0,
-    **how,
+    **how: object,
 ) -> str:
     """Say in one sentence per scale which methods beat a baseline, and on what.
 

@@ -232,15 +232,15 @@ def plot_relevance_depth(table):
     Parameters
     ----------
     table : pandas.DataFrame
-        `xaifake.explainers.lrp.relevance_by_layer` of one picture for several rules, with a column
-        `rule`.
+        `xaifake.explainers.lrp.relevance_by_layer` of one picture by several methods, with a column
+        `method`.
     """
     table = table[table.is_bottleneck]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, column in zip(axes, ("relevance", "abs_sum"), strict=True):
-        for (rule, part), style in zip(table.groupby("rule", sort=False), ("-", "--", "-.", ":")):
+        for (name, part), style in zip(table.groupby("method", sort=False), ("-", "--", "-.", ":")):
             values = part[column].to_numpy() / part.relevance.iloc[-1]
-            axis.plot(["picture", *part.layer[1:]], values, style, lw=1.8, label=rule)
+            axis.plot(["picture", *part.layer[1:]], values, style, lw=1.8, label=name)
         axis.tick_params(axis="x", rotation=90, labelsize=6)
         axis.set_xlabel("layer, from the picture to the logit")
         sns.despine(ax=axis)

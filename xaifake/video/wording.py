@@ -26,7 +26,6 @@ REGIONS = {
 }
 
 WITHOUT_SIGN = ("gradient (absolute)",)
-ONE_SIDED = ("grad_cam",)
 
 # What a method is called on the page, and what it does, in a sentence.
 _METHODS = {
