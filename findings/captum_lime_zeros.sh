@@ -6,7 +6,7 @@
 # Effect: an empty map, which reads as 'no segment matters'.
 # Instead: explain the logit, and give interpretable_model=SkLearnRidge(alpha=1e-3) or so; the default is a Lasso with alpha 0.01, whatever the output's scale.
 # xaifake: no, tests/explainers/test_lime.py::test_the_surrogate_solves_the_papers_equation
-source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
+source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
 python - <<'PYTHON'
 import torch
 from captum.attr import FeatureAblation, Lime

@@ -6,7 +6,7 @@
 # Effect: a method that fails silently wins the comparison of stability.
 # Instead: leave out maps without a norm before scoring, and say how many.
 # xaifake: no, tests/judge/test_stability.py::test_a_constant_map_leaves_the_others_their_scores
-source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
+source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
 python - <<'PYTHON'
 import torch
 from captum.attr import Saliency

@@ -6,7 +6,7 @@
 # Effect: repeats for an interval, noisy copies or five seeds inside a function are one; the interval has no width.
 # Instead: pure=False, or the seed as an argument.
 # xaifake: no, tests/test_known_traps.py::test_equal_jobs_are_all_done
-source "$(dirname "$0")/environment.sh" distributed==2026.8.0
+source "$(dirname "$0")/environment.bash" distributed==2026.8.0
 python - <<'PYTHON'
 import random
 

@@ -6,7 +6,7 @@
 # Effect: crops of neighbouring frames jitter by a tenth of the face, and scores and maps with them.
 # Instead: smooth boxes over frames, centre on a landmark, or train with as much shift.
 # xaifake: partly, squares are centred on the nose tip and their side is dlib's: tests/data/test_faces.py::test_the_square_is_centred_on_the_nose_tip
-source "$(dirname "$0")/environment.sh" dlib-bin==20.0.1.post1 numpy==2.4.6 scikit-image==0.26.0 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" dlib-bin==20.0.1.post1 numpy==2.4.6 scikit-image==0.26.0 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import cv2
 import dlib

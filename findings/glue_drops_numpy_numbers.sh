@@ -6,7 +6,7 @@
 # Effect: a sentence of the book loses its figure; the build only warns.
 # Instead: glue("auc", float(value)).
 # xaifake: no, it glues nothing: tests/test_known_traps.py::test_no_chapter_glues
-source "$(dirname "$0")/environment.sh" myst-nb==1.4.0 numpy==2.4.6 sphinx==8.2.3 ipykernel==7.1.0
+source "$(dirname "$0")/environment.bash" myst-nb==1.4.0 numpy==2.4.6 sphinx==8.2.3 ipykernel==7.1.0
 mkdir book
 cat > book/conf.py <<'PYTHON'
 extensions = ["myst_nb"]

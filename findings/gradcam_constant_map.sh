@@ -6,7 +6,7 @@
 # Effect: full evidence looks like none: each map is stretched from its minimum to its maximum, so levels of pictures cannot be compared either.
 # Instead: compute the weighted sum yourself, and stretch for display only.
 # xaifake: no, tests/test_known_traps.py::test_a_constant_grad_cam_keeps_its_value
-source "$(dirname "$0")/environment.sh" torch==2.13.0 torchvision==0.28.0 grad-cam==1.5.7
+source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 grad-cam==1.5.7
 python - <<'PYTHON'
 import torch
 from importlib.metadata import version

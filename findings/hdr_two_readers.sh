@@ -6,7 +6,7 @@
 # Effect: phones film in HDR: the network sees another face by one reader than by the other, and light skin is white in one of them.
 # Instead: look at frame.color_trc (16 is PQ, 18 HLG), and map tones yourself or refuse.
 # xaifake: no, tests/data/test_decoding.py::test_hdr_is_tone_mapped_and_it_is_said
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
 import cv2

@@ -6,7 +6,7 @@
 # Effect: each channel's share is divided by its variance instead of its standard deviation; channels of small variance take over.
 # Instead: fold batch norms before explaining.
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import innvestigate

@@ -6,7 +6,7 @@
 # Effect: the map of the other preset under this one's name; a net that pads inside the convolution has another map than its equal.
 # Instead: padding="same" in the convolution itself, or compare with the map of the preset without 'flat'.
 # xaifake: no, tests/explainers/test_lrp_options.py::test_the_input_is_where_no_weights_stand_before
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import innvestigate

@@ -6,7 +6,7 @@
 # Effect: minus times minus counts as inhibition: the map is nearly unrelated to the right one, and its sum can be right.
 # Instead: an engine that splits the product, or the rules z, epsilon and flat, which are not affected.
 # xaifake: no, tests/explainers/test_lrp_networks.py::test_separable_layers_with_batch_norms_have_the_maps_of_ordinary_ones
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import innvestigate

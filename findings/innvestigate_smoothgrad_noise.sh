@@ -6,7 +6,7 @@
 # Effect: on pictures from 0 to 1 the map is mostly noise; on 0 to 255 it is the plain gradient.
 # Instead: noise_scale=0.15 * (highest - lowest value).
 # xaifake: no, through its engine the noise is set: tests/explainers/test_innvestigate.py::test_smoothgrad_is_seeded
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import innvestigate

@@ -6,7 +6,7 @@
 # Effect: gradients and heatmaps that are taken through model(x) are those of another picture, a new one each time.
 # Instead: model(x, training=False).
 # xaifake: no, tests/test_known_traps.py::test_layers_that_augment_do_nothing_in_an_explanation
-source "$(dirname "$0")/environment.sh" keras==3.15.0 jax==0.10.0
+source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 KERAS_BACKEND=jax python - <<'PYTHON'
 import keras
 import numpy as np

@@ -6,7 +6,7 @@
 # Effect: small in large maps; with 8 values per channel a seventh, so that training goes on from other statistics after a move and logits drift.
 # Instead: multiply by (n - 1) / n when moving late layers of small batches, and compare logits.
 # xaifake: no, its fused layer stores what Keras 3 stores: tests/detector/test_fused.py::test_fused_batch_norm_is_keras_in_every_precision
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq torch==2.13.0
 python - 2>/dev/null <<'PYTHON'
 import keras

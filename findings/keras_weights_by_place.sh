@@ -6,7 +6,7 @@
 # Effect: a network that was rebuilt with two branches exchanged answers plausibly and wrongly.
 # Instead: model.save("x.keras"), which stores the structure too, or compare a stored answer after loading.
 # xaifake: no, order and names are stored and a file that does not fit is refused: tests/detector/test_xception.py::test_files_that_do_not_fit_are_refused_with_a_reason
-source "$(dirname "$0")/environment.sh" keras==3.15.0 jax==0.10.0
+source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 KERAS_BACKEND=jax python - <<'PYTHON'
 import keras
 import numpy as np

@@ -6,7 +6,7 @@
 # Effect: two runs of a notebook show two maps, and a stored figure cannot be made again.
 # Instead: a new LimeImageExplainer(random_state=0) for each picture; the random_state of one explainer moves on from call to call.
 # xaifake: no, tests/explainers/test_lime.py::test_the_same_seed_gives_the_same_map_alone_or_among_others
-source "$(dirname "$0")/environment.sh" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
+source "$(dirname "$0")/environment.bash" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
 python - 2>/dev/null <<'PYTHON'
 import numpy as np
 from importlib.metadata import version

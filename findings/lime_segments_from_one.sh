@@ -6,7 +6,7 @@
 # Effect: the last segment is in every picture and gets no relevance; feature 0 hides nothing.
 # Instead: subtract 1: segmentation_fn=lambda picture: slic(picture) - 1.
 # xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
-source "$(dirname "$0")/environment.sh" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
+source "$(dirname "$0")/environment.bash" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
 python - 2>/dev/null <<'PYTHON'
 import numpy as np
 from importlib.metadata import version

@@ -7,7 +7,7 @@
 # Instead: frame > 127.
 # xaifake: no, tests/data/test_faces.py::test_a_mask_is_true_where_half_of_the_area_is
 # Picture: The mask in white; in red what counts as mask above 0 after the compression.
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
 import cv2

@@ -7,7 +7,7 @@
 # Instead: vmin=-limit, vmax=limit with a limit above 0.
 # xaifake: no, tests/test_known_traps.py::test_a_map_of_zeros_is_drawn_white
 # Picture: A map of zeros, dark blue without limits on the left and white with limits from -1 to 1 on the right.
-source "$(dirname "$0")/environment.sh" matplotlib==3.11.2 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" matplotlib==3.11.2 numpy==2.4.6
 MPLBACKEND=agg python - <<'PYTHON'
 import matplotlib
 import matplotlib.pyplot as plt

@@ -6,7 +6,7 @@
 # Effect: frames drawn evenly over the count miss the end, and masks beside the frames are off by a second.
 # Instead: count by decoding; cut by decoding and encoding where frames are to match.
 # xaifake: no, tests/data/test_decoding.py::test_a_trimmed_file_shows_what_its_edit_list_shows
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
 python - 2>/dev/null <<'PYTHON'
 import subprocess
 

@@ -6,7 +6,7 @@
 # Effect: a deepfake that was marked as such is unmarked after a copy without encoding; metadata["comment"] fails in an MKV, which has COMMENT.
 # Instead: the entry 'comment', which MP4 keeps; options={"movflags": "use_metadata_tags"} at each copy; ask for keys in any case.
 # xaifake: no, the mark is in the picture and in the title: tests/data/test_clips.py::test_our_own_clips_are_recognised_and_their_parents_found
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
 import numpy as np

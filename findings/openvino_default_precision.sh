@@ -6,7 +6,7 @@
 # Effect: logits move, and differ from machine to machine.
 # Instead: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).
 # xaifake: no, tests/detector/test_forward.py::test_bfloat16_is_near_and_says_what_it_is
-source "$(dirname "$0")/environment.sh" openvino==2026.4.1 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" openvino==2026.4.1 numpy==2.4.6
 CI=true python - <<'PYTHON'
 from pathlib import Path
 

@@ -6,7 +6,7 @@
 # Effect: none on a map; a study of pictures that may not leave the house runs a program that calls out.
 # Instead: the environment variable CI, or the file of opt_in_out.
 # xaifake: no, tests/detector/test_forward.py::test_openvino_reports_nothing_to_its_makers
-source "$(dirname "$0")/environment.sh" openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
 mkdir home
 
 cat > look.py <<'PY'

@@ -6,7 +6,7 @@
 # Effect: logits move, and with one weight beyond 65504 they are other logits.
 # Instead: save_model(..., compress_to_fp16=False), and compare a logit before and after.
 # xaifake: no, it stores no such file: tests/detector/test_forward.py::test_openvino_agrees_with_keras_on_the_shipped_detector
-source "$(dirname "$0")/environment.sh" openvino==2026.4.1 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" openvino==2026.4.1 numpy==2.4.6
 CI=true python - <<'PYTHON'
 import numpy as np
 import openvino

@@ -6,7 +6,7 @@
 # Effect: a chapter run on 24_23 looks for 2423, and on 07 for 7.
 # Instead: -r, which keeps text as it is.
 # xaifake: no, tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
-source "$(dirname "$0")/environment.sh" papermill==2.7.0
+source "$(dirname "$0")/environment.bash" papermill==2.7.0
 python - <<'PYTHON'
 from importlib.metadata import version
 

@@ -6,7 +6,7 @@
 # Effect: a mask or depth map of 16 bits becomes white nearly everywhere.
 # Instead: divide by 257 first.
 # xaifake: no, tests/data/test_media.py::test_grey_of_16_bits_is_scaled_to_8
-source "$(dirname "$0")/environment.sh" pillow==13.0.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" pillow==13.0.0 numpy==2.4.6
 python - <<'PYTHON'
 import numpy as np
 import PIL

@@ -6,7 +6,7 @@
 # Effect: IPTC's source type in XMP, and EXIF with it, are lost at each crop or change of size; what looks like kept metadata is not.
 # Instead: save(..., exif=image.getexif(), xmp=image.info.get("xmp")), and mark in the pixels too.
 # xaifake: no, the mark is drawn into the picture: tests/data/test_clips.py::test_our_own_clips_are_recognised_and_their_parents_found
-source "$(dirname "$0")/environment.sh" pillow==13.0.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" pillow==13.0.0 numpy==2.4.6
 python - <<'PYTHON'
 import PIL
 from PIL import Image, ImageCms

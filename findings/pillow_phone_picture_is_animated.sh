@@ -6,7 +6,7 @@
 # Effect: a loop over the frames judges a depth map as a face.
 # Instead: look at image.format == "MPO" and take the first frame.
 # xaifake: no, tests/data/test_media.py::test_a_phones_picture_of_several_parts_is_its_main_one
-source "$(dirname "$0")/environment.sh" pillow==13.0.0
+source "$(dirname "$0")/environment.bash" pillow==13.0.0
 python - <<'PYTHON'
 import PIL
 from PIL import Image

@@ -6,7 +6,7 @@
 # Effect: a detector trained on faces that stand sees faces that lie, from half of the readers.
 # Instead: turn by frame.rotation, or by the whole display matrix where a mirror may be in it.
 # xaifake: no, tests/data/test_media.py::test_a_phones_video_is_upright
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
 python - 2>/dev/null <<'PYTHON'
 import struct
 from importlib.metadata import version

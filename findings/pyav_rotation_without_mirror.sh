@@ -6,7 +6,7 @@
 # Effect: who turns by the angle alone shows a selfie upside down or leaves it mirrored.
 # Instead: the whole matrix, side_data['DISPLAYMATRIX'].
 # xaifake: no, tests/data/test_decoding.py::test_all_eight_display_matrices
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6
 python - <<'PYTHON'
 import struct
 from pathlib import Path

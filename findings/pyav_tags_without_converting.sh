@@ -6,7 +6,7 @@
 # Effect: skin becomes redder in all clips of one's own making and not in those from elsewhere: a cue for a detector.
 # Instead: frame.reformat(format="yuv420p", dst_colorspace="ITU709") before encoding, or no tags and small pictures.
 # xaifake: no, it tags nothing: tests/data/test_decoding.py::test_untagged_hd_is_taken_for_bt709_as_players_do
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
 import numpy as np

@@ -6,7 +6,7 @@
 # Effect: a coarse map, such as LIME's segments or Grad-CAM's cells, scores well or badly by the place of the mask.
 # Instead: give each tie the probability of a fair draw, or add tiny noise and average.
 # xaifake: no, tests/judge/test_localisation_quantus.py::test_ties_count_as_by_quantus_on_average_over_fair_draws
-source "$(dirname "$0")/environment.sh" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
+source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>/dev/null <<'PYTHON'
 import numpy as np
 import quantus

@@ -97,7 +97,7 @@ def entry(number, script, said, ran):
 
 def main(wanted):
     """Run the scripts that are wanted, and write the page."""
-    scripts = [s for s in sorted(FOLDER.glob("*.sh")) if s.stem != "environment"]
+    scripts = sorted(FOLDER.glob("*.sh"))
     runs = json.loads(RUNS.read_text("utf-8")) if RUNS.exists() else {}
     if unknown := set(wanted) - {script.stem for script in scripts} - {"--page"}:
         sys.exit(f"no script of the name {', '.join(sorted(unknown))}")

@@ -6,7 +6,7 @@
 # Effect: digests of weights change without a change, so caches miss and releases cannot be compared.
 # Instead: one metadata entry, which holds JSON with sorted keys.
 # xaifake: no, training writes one entry: tests/test_known_traps.py::test_weights_that_are_stored_again_are_the_same_bytes
-source "$(dirname "$0")/environment.sh" safetensors==0.8.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" safetensors==0.8.0 numpy==2.4.6
 python - <<'PYTHON'
 from importlib.metadata import version
 

@@ -7,7 +7,7 @@
 # Instead: zoom(..., grid_mode=True, mode="nearest"), cv2.resize, or tf.image.resize; in PyTorch align_corners=False.
 # xaifake: no, tests/explainers/test_gradients.py::test_grad_cam_enlarges_the_coarse_map_by_bilinear_interpolation
 # Picture: A cell of the first row enlarged by cv2.resize on the left and by zoom on the right, where it lies at the edge.
-source "$(dirname "$0")/environment.sh" scipy==1.17.1 numpy==2.4.6 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" scipy==1.17.1 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import cv2
 import numpy as np

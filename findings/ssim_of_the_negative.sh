@@ -6,7 +6,7 @@
 # Effect: checks by randomising weights call a map that turned round 'similar'; the two minus signs of mean and structure cancel.
 # Instead: shift maps to grey levels from 0 to 1 first, as figures show them; report a rank correlation beside it.
 # xaifake: no, tests/judge/test_sanity.py::test_a_negated_map_is_the_opposite_and_alike_in_its_sizes
-source "$(dirname "$0")/environment.sh" scikit-image==0.26.0 numpy==2.4.6 scipy==1.17.1
+source "$(dirname "$0")/environment.bash" scikit-image==0.26.0 numpy==2.4.6 scipy==1.17.1
 python - <<'PYTHON'
 import numpy as np
 import skimage

@@ -6,7 +6,7 @@
 # Effect: black pixels, which cannot have changed anything, get relevance; sums mean nothing.
 # Instead: multiply by the picture yourself (get_integrated_gradients gives the gradients).
 # xaifake: no, tests/explainers/test_gradients.py::test_integrated_gradients_of_a_linear_model_are_exact
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps tf-explain==0.3.1
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import numpy as np

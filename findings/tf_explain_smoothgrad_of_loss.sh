@@ -6,7 +6,7 @@
 # Effect: a detector with one sigmoid has an empty map; another has a map with red for blue, and the surer it is the fainter.
 # Instead: average gradients of the logit.
 # xaifake: no, tests/explainers/test_gradients.py::test_the_gradient_of_the_small_detector_agrees_with_differences
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps tf-explain==0.3.1
 TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
 import numpy as np

@@ -6,7 +6,7 @@
 # Effect: a detector of compression traces is trained on other traces than it is asked about; scores stored by one reader do not come back by the other.
 # Instead: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"), or one reader for both.
 # xaifake: no, OpenCV reads everywhere: tests/data/test_faces.py::test_jpeg_keeps_the_picture_and_its_colours
-source "$(dirname "$0")/environment.sh" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq scikit-image==0.26.0
 python - 2>/dev/null <<'PYTHON'
 import cv2

@@ -6,7 +6,7 @@
 # Effect: fixtures of two frames are readable on some runs and not on others.
 # Instead: bframes=0, or clips of eight frames.
 # xaifake: no, its encoder is H.264: tests/data/test_decoding.py::test_dolby_vision_without_a_common_layer_is_named
-source "$(dirname "$0")/environment.sh" av==18.1.0 numpy==2.4.6
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6
 python - <<'PYTHON'
 from fractions import Fraction
 

@@ -6,7 +6,7 @@
 # Effect: called twice on one array, the network sees nearly the same grey everywhere; figures that are drawn afterwards are dark.
 # Instead: give a copy.
 # xaifake: no, tests/test_known_traps.py::test_pictures_are_not_overwritten
-source "$(dirname "$0")/environment.sh" keras==3.15.0 jax==0.10.0
+source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 KERAS_BACKEND=jax python - <<'PYTHON'
 import keras
 import numpy as np

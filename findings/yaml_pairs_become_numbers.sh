@@ -6,7 +6,7 @@
 # Effect: names no longer match files, so that videos are missing from a split, and the names that stay hide it.
 # Instead: quote them, or keep lists in JSON or CSV with dtype=str.
 # xaifake: no more, its profiles did: tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
-source "$(dirname "$0")/environment.sh" pyyaml==6.0.3
+source "$(dirname "$0")/environment.bash" pyyaml==6.0.3
 python - <<'PYTHON'
 import yaml
 

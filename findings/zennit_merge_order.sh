@@ -6,7 +6,7 @@
 # Effect: the map explains another function; no error, and the network is as before afterwards.
 # Instead: compare the output under the composite with that of the network; register layers in the order of use.
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
-source "$(dirname "$0")/environment.sh" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
+source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
 python - <<'PYTHON'
 import torch
 from importlib.metadata import version

@@ -6,7 +6,7 @@
 # Effect: a check of the sum passes; the map is a mixture of both calls.
 # Instead: one module per call, as zennit's documentation asks for ReLUs; compare maps, not sums.
 # xaifake: no, it refuses: tests/explainers/test_request.py::test_models_that_cannot_be_explained_are_refused
-source "$(dirname "$0")/environment.sh" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
+source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
 python - <<'PYTHON'
 import copy
 

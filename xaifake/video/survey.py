@@ -76,7 +76,7 @@ def survey_videos(
         return _judge(row, frames, detector, reference)
 
     if cache is None:
-        return pd.concat(map(judge, _rows(catalogue, progress)), ignore_index=True)
+        return pd.concat([judge(row) for row in _rows(catalogue, progress)], ignore_index=True)
     with cache.scratch() as kept:
         judged = [
             kept.cached_table(f"{row.label}_{row.video}", lambda row=row: judge(row))

@@ -3,6 +3,7 @@
 # scripts with equal pins share an environment in that folder; with FINDINGS_PICTURES, a picture.png
 # of the script is kept there under the script's name.
 set -euo pipefail
+unset PYTHONPATH
 folder=$(mktemp -d)
 finish() {
     if [ -n "${FINDINGS_PICTURES:-}" ] && [ -e "$folder/picture.png" ]; then
@@ -18,5 +19,4 @@ if [ ! -e "$environment/complete" ]; then
     touch "$environment/complete"
 fi
 export PATH="$environment/bin:$PATH" PYTHONNOUSERSITE=1 TF_CPP_MIN_LOG_LEVEL=3
-unset PYTHONPATH
 cd "$folder"
