@@ -5,7 +5,7 @@
 # Guess: the reader says that the signature does not fit the file any more.
 # Effect: 'nothing there' reads as 'never was': whoever shows only broken signatures shows nothing for a fake whose label was dropped.
 # Instead: treat a missing manifest as no statement, and watermark as well.
-# xaifake: no, it makes no statement from metadata: tests/data/test_media.py::test_every_frame_of_every_format_is_the_right_one
+# xaifake: no, of a file without any it says 'none, like most files', and concludes nothing: tests/video/test_credentials.py::test_what_was_read_is_told
 source "$(dirname "$0")/environment.bash" c2pa-python==0.38.1 cryptography==46.0.3 av==18.1.0 numpy==2.4.6
 python - <<'PYTHON'
 import datetime

@@ -6,10 +6,13 @@
 # Effect: an empty map, which reads as 'no segment matters'.
 # Instead: explain the logit, and give interpretable_model=SkLearnRidge(alpha=1e-3) or so; the default is a Lasso with alpha 0.01, whatever the output's scale.
 # xaifake: no, tests/explainers/test_lime.py::test_the_surrogate_solves_the_papers_equation
+# Picture: Bands of red, blue and white on the left, an empty square on the right.
+# Caption: The change of the probability when each of four segments is hidden, and Lime's map of it.
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
 python - <<'PYTHON'
 import torch
 from captum.attr import FeatureAblation, Lime
+from draw import draw
 from importlib.metadata import version
 
 torch.manual_seed(0)
@@ -21,8 +24,10 @@ def probability(x):
     return torch.sigmoid(network(x))
 
 
-weights = Lime(probability).attribute(picture, feature_mask=segments, n_samples=400)[0, 0, ::2, 0]
-effects = FeatureAblation(probability).attribute(picture, feature_mask=segments)[0, 0, ::2, 0]
+weights = Lime(probability).attribute(picture, feature_mask=segments, n_samples=400)[0, 0]
+effects = FeatureAblation(probability).attribute(picture, feature_mask=segments)[0, 0]
+draw(effects, weights)
+weights, effects = weights[::2, 0], effects[::2, 0]
 print("captum", version("captum"), "torch", version("torch"))
 print("change when a segment is hidden: ", [round(x, 4) for x in effects.tolist()])
 print("weights of the segments by Lime: ", weights.tolist())

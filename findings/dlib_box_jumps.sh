@@ -6,11 +6,14 @@
 # Effect: crops of neighbouring frames jitter by a tenth of the face, and scores and maps with them.
 # Instead: smooth boxes over frames, centre on a landmark, or train with as much shift.
 # xaifake: partly, squares are centred on the nose tip and their side is dlib's: tests/data/test_faces.py::test_the_square_is_centred_on_the_nose_tip
+# Picture: Two cuttings of one photographed face; in the second the face is further to the left.
+# Caption: The face in dlib's box, the picture moved by three pixels and by five: the face should stand still.
 source "$(dirname "$0")/environment.bash" dlib-bin==20.0.1.post1 numpy==2.4.6 scikit-image==0.26.0 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import cv2
 import dlib
 import numpy as np
+from draw import draw
 from skimage.data import astronaut
 
 finder, picture = dlib.get_frontal_face_detector(), np.ascontiguousarray(astronaut())
@@ -21,9 +24,15 @@ def box(image):
     return boxes[int(np.argmax(scores))]
 
 
+def cutting(image):
+    found = box(image)
+    return image[found.top() : found.bottom(), found.left() : found.right()]
+
+
 lefts = [box(np.roll(picture, move, 1)).left() for move in range(12)]
 steps = [b - a for a, b in zip(lefts, lefts[1:])]
 one, enlarged = box(picture).width(), box(cv2.resize(picture, None, fx=1.02, fy=1.02)).width()
+draw(*(cutting(np.roll(picture, move, 1)) for move in (3, 5)), side=2 * one)
 print("dlib", dlib.__version__)
 print("left edge, the picture moved by 0 to 11 pixels:", lefts)
 print("width in the picture and in one that is 2 % larger:", one, enlarged)

@@ -6,6 +6,8 @@
 # Effect: phones film in HDR: the network sees another face by one reader than by the other, and light skin is white in one of them.
 # Instead: look at frame.color_trc (16 is PQ, 18 HLG), and map tones yourself or refuse.
 # xaifake: no, tests/data/test_decoding.py::test_hdr_is_tone_mapped_and_it_is_said
+# Picture: Three greys in two rows; in the lower row the first is darker and the others are lighter, the last white.
+# Caption: Three greys of one HDR video, by PyAV (upper row) and by OpenCV (lower row).
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
@@ -27,6 +29,7 @@ for level in levels:
 print("av", av.__version__, "opencv", cv2.__version__)
 print("grey of the signal: by PyAV, by OpenCV:", found)
 away = max(abs(a - b) for a, b in found.values())
+cv2.imwrite("picture.png", np.kron(np.array(list(found.values())).T, np.ones((64, 96))).astype(np.uint8))
 assert away > 20, "they agree now"
 print(f"One frame differs by up to {away} levels.")
 PYTHON

@@ -7,7 +7,7 @@
 # Instead: decode with PyAV and keep frame.pts; never address frames of a variable rate by number across readers.
 # xaifake: no, tests/data/test_media.py::test_uneven_times_are_spread_over_time_and_not_over_frames
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 from fractions import Fraction
 from importlib.metadata import version
 

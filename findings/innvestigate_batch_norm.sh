@@ -6,12 +6,15 @@
 # Effect: each channel's share is divided by its variance instead of its standard deviation; channels of small variance take over.
 # Instead: fold batch norms before explaining.
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
+# Picture: Two heatmaps of 8 by 8 pixels with different patterns.
+# Caption: The map of the network (left) and of its folded copy (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
-TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
 import numpy as np
 import tensorflow as tf
+from draw import draw
 from importlib.metadata import version
 
 tf.compat.v1.disable_eager_execution()
@@ -30,8 +33,9 @@ def network(weights, *layers):
 given = network([kernel, gamma, beta, mean, variance], L.Conv2D(8, 3, use_bias=False), L.BatchNormalization())
 folded = network([kernel * scale, beta - mean * scale], L.Conv2D(8, 3))
 assert np.allclose(given.predict(x), folded.predict(x), atol=1e-4)
-a, b = (innvestigate.create_analyzer("lrp.epsilon", m, disable_model_checks=True).analyze(x).ravel() for m in (given, folded))
-found = np.corrcoef(a, b)[0, 1]
+maps = [innvestigate.create_analyzer("lrp.epsilon", m, disable_model_checks=True).analyze(x) for m in (given, folded)]
+draw(*(m[0].sum(-1) for m in maps))
+found = np.corrcoef(*(m.ravel() for m in maps))[0, 1]
 print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
 print(f"correlation of the maps of the network and of its folded copy, which answers alike: {found:.2f}")
 assert found < 0.9, "the maps agree now"

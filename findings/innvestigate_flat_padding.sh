@@ -6,12 +6,15 @@
 # Effect: the map of the other preset under this one's name; a net that pads inside the convolution has another map than its equal.
 # Instead: padding="same" in the convolution itself, or compare with the map of the preset without 'flat'.
 # xaifake: no, tests/explainers/test_lrp_options.py::test_the_input_is_where_no_weights_stand_before
+# Picture: Three heatmaps, the second and the third the same.
+# Caption: One network's map by the flat preset with padding='same' (left) and behind a ZeroPadding2D (middle), where it is the map of the plain preset (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
-TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
 import numpy as np
 import tensorflow as tf
+from draw import draw
 from importlib.metadata import version
 
 tf.compat.v1.disable_eager_execution()
@@ -29,6 +32,7 @@ def maps(padded):
 
 
 (plain, flat), (padded_plain, padded_flat) = maps(False), maps(True)
+draw(*(m.reshape(8, 8, 3).sum(-1) for m in (flat, padded_flat, padded_plain)))
 print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
 found = np.corrcoef(flat, padded_flat)[0, 1]
 print(f"preset and flat preset differ, 'same' padding: {not np.allclose(plain, flat)}; ZeroPadding2D: {not np.allclose(padded_plain, padded_flat)}")

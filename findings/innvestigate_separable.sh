@@ -6,12 +6,15 @@
 # Effect: minus times minus counts as inhibition: the map is nearly unrelated to the right one, and its sum can be right.
 # Instead: an engine that splits the product, or the rules z, epsilon and flat, which are not affected.
 # xaifake: no, tests/explainers/test_lrp_networks.py::test_separable_layers_with_batch_norms_have_the_maps_of_ordinary_ones
+# Picture: Two heatmaps with different patterns.
+# Caption: By alpha 2 and beta 1: the network with a separable convolution (left), and the same network with an ordinary one (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
-TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
 import numpy as np
 import tensorflow as tf
+from draw import draw
 from importlib.metadata import version
 
 tf.compat.v1.disable_eager_execution()
@@ -34,6 +37,7 @@ for rule in ("lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1"):
     a, b = (innvestigate.create_analyzer(rule, m).analyze(x).ravel() for m in (one, other))
     found[rule] = np.corrcoef(a, b)[0, 1]
     print(f"{rule}: correlation of the maps of two equal networks {found[rule]:.2f}")
+draw(*(m.reshape(4, 8, 8, 4)[0].sum(-1) for m in (a, b)))
 assert found["lrp.epsilon"] > 0.99 and found["lrp.alpha_2_beta_1"] < 0.8, "the rules agree now"
 print(f"With alpha 2 and beta 1 the map correlates {found['lrp.alpha_2_beta_1']:.2f} with that of the same network of ordinary convolutions.")
 PYTHON

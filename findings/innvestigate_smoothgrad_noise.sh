@@ -6,24 +6,29 @@
 # Effect: on pictures from 0 to 1 the map is mostly noise; on 0 to 255 it is the plain gradient.
 # Instead: noise_scale=0.15 * (highest - lowest value).
 # xaifake: no, through its engine the noise is set: tests/explainers/test_innvestigate.py::test_smoothgrad_is_seeded
+# Picture: Three heatmaps, of which the second is unlike the first and the third like it.
+# Caption: The gradient (left), SmoothGrad on the picture from 0 to 1 (middle) and from 0 to 255 (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
-TF_USE_LEGACY_KERAS=1 python - 2>/dev/null <<'PYTHON'
+TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
 import numpy as np
 import tensorflow as tf
+from draw import draw
 from importlib.metadata import version
 
 tf.compat.v1.disable_eager_execution()
 tf.keras.utils.set_random_seed(0)
 L = tf.keras.layers
 model = tf.keras.Sequential([tf.keras.Input((8, 8, 3)), L.Conv2D(8, 3, activation="relu"), L.Flatten(), L.Dense(8, activation="relu"), L.Dense(2)])
-x, found = np.random.default_rng(0).random((1, 8, 8, 3)), {}
+x, found, maps = np.random.default_rng(0).random((1, 8, 8, 3)), {}, {}
 for highest in (1, 255):
     plain = innvestigate.create_analyzer("gradient", model).analyze(x * highest)
     smooth = innvestigate.create_analyzer("smoothgrad", model, augment_by_n=256).analyze(x * highest)
+    maps |= {"gradient": plain, highest: smooth}
     found[highest] = np.corrcoef(plain.ravel(), smooth.ravel())[0, 1]
     print(f"pictures from 0 to {highest}: correlation of SmoothGrad with the plain gradient {found[highest]:.3f}")
+draw(*(maps[name][0].sum(-1) for name in ("gradient", 1, 255)))
 print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
 assert found[1] < 0.9 and found[255] > 0.99, "the noise is set otherwise now"
 print(f"The correlation with the plain gradient is {found[1]:.2f} on pictures from 0 to 1 and {found[255]:.3f} on 0 to 255.")

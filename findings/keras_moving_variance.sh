@@ -8,7 +8,7 @@
 # xaifake: no, its fused layer stores what Keras 3 stores: tests/detector/test_fused.py::test_fused_batch_norm_is_keras_in_every_precision
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq torch==2.13.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import keras
 import numpy as np
 import tf_keras

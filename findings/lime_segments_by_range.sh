@@ -6,7 +6,8 @@
 # Effect: size and number of the regions, so the map, depend on how the network's input happens to be scaled.
 # Instead: segment the uint8 picture and give the labels: segmentation_fn=lambda _: labels.
 # xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
-# Picture: One picture with the borders of 6 segments on the left and of 34 on the right.
+# Picture: A photograph with the borders of 6 segments on the left and of 34 on the right.
+# Caption: The segments of one picture from 0 to 1 (left) and from 0 to 255 in floats (right).
 source "$(dirname "$0")/environment.bash" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
 python - <<'PYTHON'
 from importlib.metadata import version

@@ -6,9 +6,12 @@
 # Effect: the last segment is in every picture and gets no relevance; feature 0 hides nothing.
 # Instead: subtract 1: segmentation_fn=lambda picture: slic(picture) - 1.
 # xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
+# Picture: A photograph, and its segments in red, all but the lowest, which is white.
+# Caption: The picture, and in red how often each segment was hidden; the last one never was.
 source "$(dirname "$0")/environment.bash" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import numpy as np
+from draw import draw
 from importlib.metadata import version
 from lime.lime_image import LimeImageExplainer
 from skimage.data import astronaut
@@ -30,6 +33,7 @@ LimeImageExplainer(random_state=0).explain_instance(
 segments = slic(picture, n_segments=9)
 hidden = (np.concatenate(seen) == 0).all(-1).mean(0)
 shares = {int(label): round(float(hidden[segments == label].mean()), 2) for label in np.unique(segments)}
+draw(255 * picture, hidden, side=128)
 print("lime", version("lime"), "scikit-image", version("scikit-image"))
 print("share of the samples in which a segment is hidden:", shares)
 assert shares[max(shares)] == 0 < min(list(shares.values())[:-1]), "all segments are hidden now"

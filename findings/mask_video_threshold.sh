@@ -5,8 +5,9 @@
 # Guess: the area grows by less than 5 %.
 # Effect: ringing around the edge counts as manipulated: chance level and scores of localisation rise, and by the compression, not by the map.
 # Instead: frame > 127.
-# xaifake: no, tests/data/test_faces.py::test_a_mask_is_true_where_half_of_the_area_is
-# Picture: The mask in white; in red what counts as mask above 0 after the compression.
+# xaifake: no, tests/data/test_extraction.py::test_a_mask_marks_its_pixels_exactly
+# Picture: A white ellipse with a red fringe of small blocks.
+# Caption: The mask in white; in red what counts as mask above 0 after the compression.
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av

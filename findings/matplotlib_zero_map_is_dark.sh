@@ -6,7 +6,8 @@
 # Effect: a picture about which a method says nothing looks like one full of evidence against.
 # Instead: vmin=-limit, vmax=limit with a limit above 0.
 # xaifake: no, tests/test_known_traps.py::test_a_map_of_zeros_is_drawn_white
-# Picture: A map of zeros, dark blue without limits on the left and white with limits from -1 to 1 on the right.
+# Picture: A dark blue square and a white one.
+# Caption: A map of zeros by imshow without limits (left), and with limits from -1 to 1 (right).
 source "$(dirname "$0")/environment.bash" matplotlib==3.11.2 numpy==2.4.6
 MPLBACKEND=agg python - <<'PYTHON'
 import matplotlib

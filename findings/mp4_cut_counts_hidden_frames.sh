@@ -7,7 +7,7 @@
 # Instead: count by decoding; cut by decoding and encoding where frames are to match.
 # xaifake: no, tests/data/test_decoding.py::test_a_trimmed_file_shows_what_its_edit_list_shows
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import subprocess
 
 import av

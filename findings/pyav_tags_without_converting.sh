@@ -3,12 +3,15 @@
 # Harms: picture
 # Call: options={"x264-params": "colormatrix=bt709:..."} and VideoFrame.from_ndarray(rgb, format="rgb24")
 # Expected: written and read by one library with the right tags, a colour comes back.
-# Effect: skin becomes redder in all clips of one's own making and not in those from elsewhere: a cue for a detector.
+# Effect: skin becomes lighter and yellower in all clips of one's own making and not in those from elsewhere: a cue for a detector.
 # Instead: frame.reformat(format="yuv420p", dst_colorspace="ITU709") before encoding, or no tags and small pictures.
 # xaifake: no, it tags nothing: tests/data/test_decoding.py::test_untagged_hd_is_taken_for_bt709_as_players_do
+# Picture: Two patches of the colour of skin, the right one yellower.
+# Caption: The colour that was written (left), and that which is read from the tagged video (right).
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av
+import cv2
 import numpy as np
 
 TAGS = "colormatrix=bt709:colorprim=bt709:transfer=bt709"
@@ -34,6 +37,7 @@ found = {
 }
 print("av", av.__version__)
 print("the colour", color.tolist(), "comes back as", {n: c.tolist() for n, c in found.items()})
+cv2.imwrite("picture.png", np.kron(np.array([[color[::-1], found["tagged"][::-1]]]), np.ones((96, 144, 1))).astype(np.uint8))
 away = {name: np.abs(c - color).max() for name, c in found.items()}
 assert away["tagged"] > 4 and away["untagged"] <= 3 and away["tagged and converted"] <= 3, "tags convert now"
 print(f"With the tag alone a colour moves by {away['tagged']} levels.")

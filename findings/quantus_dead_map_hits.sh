@@ -7,7 +7,7 @@
 # Instead: leave out maps without a positive value before scoring, and say how many.
 # xaifake: no, an empty map scores the mask's share: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import numpy as np
 import quantus
 from importlib.metadata import version

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER.parent / "book" / "libraries.md"
 RUNS = FOLDER / "last_runs.json"
 PICTURES = PAGE.parent / "images" / "libraries"
-FIELDS = ("Harms", "Call", "Expected", "Guess", "Effect", "Instead", "xaifake", "Picture")
+FIELDS = "Harms Call Expected Guess Effect Instead xaifake Picture Caption".split()
 HARMS = {  # in the order of damage
     "map": "The map is wrong",
     "score": "The score of a map is wrong",
@@ -35,7 +35,9 @@ score or a data set without an error. Grouped by damage: what falsifies the map 
 entry is a script in `findings/`, which installs the pinned packages, runs them alone on valid
 input, and fails if the behaviour has changed; the output below is that of its last run. 'Expected'
 is what one would expect; a 'guess' was written down before the first run, and was wrong. The last
-column of the table says whether this package falls into it, and the entry names the test.
+column of the table says whether this package falls into it, and the entry names the test. The
+scripts draw the pictures: in a map red is for the output, blue against it, white is 0, and the
+largest size of each map is in full colour.
 
 """
 
@@ -89,7 +91,8 @@ def entry(number, script, said, ran):
     }
     listed = "".join(f"- {name}{':' * (name[-1] != '?')} {text}\n" for name, text in points.items())
     if "Picture" in said:
-        listed += f"\n![{said['Picture']}](images/libraries/{script.stem}.png)\n"
+        figure = f"```{{figure}} images/libraries/{script.stem}.png\n:alt: {said['Picture']}\n\n"
+        listed += f"\n{figure}{said['Caption']}\n```\n"
     printed = "\n".join(ran["printed"])
     title = f"({script.stem})=\n### {number}. {said['title']}\n\n"
     return f"{title}{listed}\n```text\n{printed}\n```\n"

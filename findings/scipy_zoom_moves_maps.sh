@@ -6,7 +6,8 @@
 # Effect: the map is shifted towards the border, most where the face's edge is; pointing game and mass in a mask change.
 # Instead: zoom(..., grid_mode=True, mode="nearest"), cv2.resize, or tf.image.resize; in PyTorch align_corners=False.
 # xaifake: no, tests/explainers/test_gradients.py::test_grad_cam_enlarges_the_coarse_map_by_bilinear_interpolation
-# Picture: A cell of the first row enlarged by cv2.resize on the left and by zoom on the right, where it lies at the edge.
+# Picture: A bright spot near the upper edge on the left, and one at the edge on the right.
+# Caption: A cell of the first row enlarged by cv2.resize (left) and by zoom (right).
 source "$(dirname "$0")/environment.bash" scipy==1.17.1 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import cv2

@@ -6,12 +6,15 @@
 # Effect: a detector of compression traces is trained on other traces than it is asked about; scores stored by one reader do not come back by the other.
 # Instead: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"), or one reader for both.
 # xaifake: no, OpenCV reads everywhere: tests/data/test_faces.py::test_jpeg_keeps_the_picture_and_its_colours
+# Picture: A photographed face, and a square of the same size that is full of red dots.
+# Caption: A part of the picture, and in red where TensorFlow's default gives another value than Pillow, the largest difference full.
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq scikit-image==0.26.0
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import cv2
 import numpy as np
 import tensorflow as tf
+from draw import draw
 from PIL import Image
 from skimage.data import astronaut
 
@@ -23,6 +26,8 @@ others = {
     "TensorFlow": tf.io.decode_jpeg(data).numpy(),
     "TensorFlow, accurate": tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE").numpy(),
 }
+part = slice(64, 160), slice(176, 272)
+draw(pillow[part], np.abs(others["TensorFlow"] - pillow)[part].max(-1), side=96)
 print("tensorflow", tf.__version__, "opencv", cv2.__version__)
 found = {}
 for name, pixels in others.items():

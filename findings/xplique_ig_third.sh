@@ -9,7 +9,7 @@
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-compile einops==0.8.1 deprecated==1.3.1 scikit-image==0.26.0 scikit-learn==1.8.0 tensorflow-probability==0.25.0
 pip install -qq --no-deps xplique==2.0.2 # would bring the libraries for GPUs
-python - 2>/dev/null <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
 import keras
 import numpy as np
 import tensorflow as tf

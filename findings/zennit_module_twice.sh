@@ -6,12 +6,15 @@
 # Effect: a check of the sum passes; the map is a mixture of both calls.
 # Instead: one module per call, as zennit's documentation asks for ReLUs; compare maps, not sums.
 # xaifake: no, it refuses: tests/explainers/test_request.py::test_models_that_cannot_be_explained_are_refused
+# Picture: Two columns of six cells, five of them coloured on the left and one on the right.
+# Caption: The six inputs' relevance with two copies of the layer (left), and with one layer that is used twice (right).
 source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
 python - <<'PYTHON'
 import copy
 
 import numpy as np
 import torch
+from draw import draw
 from importlib.metadata import version
 
 try:
@@ -42,6 +45,7 @@ for twice in (True, False):
     with Gradient(Network(twice), composite) as attributor:
         maps.append(attributor(x, torch.ones(1, 1))[1][0].numpy())
 found, sums = np.corrcoef(*maps)[0, 1], [m.sum() for m in maps]
+draw(*(np.repeat(m[:, None], 3, 1) for m in maps[::-1]), side=162)
 print("zennit", version("zennit"), "torch", version("torch"))
 print(f"sums, one module twice and two copies: {sums[0]:.2f}, {sums[1]:.2f}")
 print(f"correlation of the two maps: {found:.2f}")

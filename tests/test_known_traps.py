@@ -39,6 +39,8 @@ def test_a_script_says_all_that_the_page_needs_and_names_a_test_that_exists(scri
     said = run_all.header(script)
     assert said["Harms"] in run_all.HARMS and ("Expected" in said) != ("Guess" in said)
     assert {"title", "Call", "Effect", "Instead", "xaifake"} <= set(said)
+    drawn = (run_all.PICTURES / f"{script.stem}.png").exists()
+    assert ("Picture" in said) == ("Caption" in said) == drawn
     file, test = re.search(r"(tests/\S+\.py)::(\w+)$", said["xaifake"]).groups()
     assert f"def {test}(" in (ROOT / file).read_text("utf-8")
 
@@ -122,6 +124,22 @@ def test_a_map_of_zeros_is_drawn_white():
     plt.close(figure)
     assert drawn.min() > 0.95
     assert colour_limit(zeros) == 1  # by which the report and the overlay draw
+
+
+def test_a_noisy_map_keeps_its_colours_in_a_small_figure():
+    """Matplotlib averages colours where it makes a picture smaller: red and blue make violet."""
+    noise, colours = np.random.default_rng(0).normal(size=(1, 128, 128)), []
+    for pixels in (400, 40):
+        figure = maps.show_grid({"map": noise})
+        axis = figure.axes[0]
+        figure.set_dpi(pixels / axis.get_window_extent().width * figure.dpi)
+        figure.canvas.draw()
+        left, top, right, bottom = axis.get_window_extent().extents.astype(int)
+        drawn = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3]
+        inside = drawn[top + 2 : bottom - 2, left + 2 : right - 2]
+        colours.append(np.ptp(inside, axis=-1).mean())
+        plt.close(figure)
+    assert colours[1] == pytest.approx(colours[0], rel=0.05)
 
 
 def test_a_view_has_the_faces_of_its_copy():
