@@ -10,7 +10,7 @@ none of the project's own packages:
 
 zennit gets the same network, folded, with the two halves of each separable convolution as two
 layers, as it has them; its alpha-beta maps are therefore other maps. `--store` writes the table
-that chapter 06_lrp shows.
+that chapter 07_lrp shows.
 """
 
 import argparse

@@ -14,10 +14,14 @@ from xaifake.explainers.registry import METHODS
 OBJECTS = {
     "gradient": "Gradient", "input_t_gradient": "InputTimesGradient", "grad_cam": "GradCAM",
     "integrated_gradients": "IntegratedGradients", "guided_backprop": "GuidedBackprop",
-    "lime": "LIME", "lrp": "LRP",
+    "lime": "LIME", "lrp": "LRP", "smoothgrad": "SmoothGrad", "occlusion": "Occlusion",
+    "grad_cam_plus_plus": "GradCAMPlusPlus", "rise": "RISE", "kernel_shap": "KernelSHAP",
 }  # fmt: skip
+BLOCKS = {"segmentation": np.arange(SIZE)[:, None] // 4 * 2 + np.arange(SIZE) // 4}
 OPTIONS = {
-    "lime": {"segmentation": np.arange(SIZE)[:, None] // 4 * 2 + np.arange(SIZE) // 4},
+    "lime": BLOCKS,
+    "kernel_shap": BLOCKS,
+    "rise": {"samples": 40},
     "lrp": {"rule": "Epsilon"},
 }
 

@@ -277,10 +277,23 @@ def test_guided_backprop_wants_no_swish_beside_relus():
         answer(model, floats(1), "guided_backprop")
 
 
-LEAKY = [layers.LeakyReLU, layers.PReLU, layers.ELU, lambda: layers.ReLU(negative_slope=0.2)]
+def test_guided_backprop_hands_the_gradient_through_a_leaky_relu_as_it_is():
+    ends = layers.Dense(7), layers.LeakyReLU(negative_slope=0.2), layers.Dense(1)
+    model = draw_weights(chain(layers.Flatten(), layers.Dense(9, "relu"), *ends, size=4))
+    images = floats(3, size=4)
+    w1, b1, w2, b2, w3, _ = model.get_weights()
+    z1 = images.reshape(3, -1) @ w1 + b1
+    slopes = np.where(np.maximum(z1, 0) @ w2 + b2 > 0, 1, 0.2)
+    assert len(np.unique(slopes)) == 2 and w3.min() < 0
+    guided = np.maximum((slopes * w3[:, 0]) @ w2.T, 0) * (z1 > 0) @ w1.T
+    relevance = answer(model, images, "guided_backprop").reshape(3, -1)
+    np.testing.assert_allclose(relevance, guided, atol=1e-5)
 
 
-@pytest.mark.parametrize("leaky", LEAKY, ids=["LeakyReLU", "PReLU", "ELU", "ReLU with slope"])
+LEAKY = [layers.PReLU, layers.ELU, lambda: layers.ReLU(negative_slope=0.2)]
+
+
+@pytest.mark.parametrize("leaky", LEAKY, ids=["PReLU", "ELU", "ReLU with slope"])
 def test_guided_backprop_wants_no_layers_of_another_activation_beside_relus(leaky):
     model = chain(
         layers.Conv2D(2, 3, activation="relu"), layers.Conv2D(2, 3), leaky(),

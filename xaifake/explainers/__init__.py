@@ -1,4 +1,4 @@
-"""The third room: looking inside a detector (chapters 04_activations to 07_gradients).
+"""The third room: looking inside a detector (chapters 05_activations to 09_gradients).
 
 `explain` is the one call for every method; `methods` lists them.
 """

@@ -1,4 +1,4 @@
-"""What the layers of a detector see: activations and their statistics (chapter 04_activations)."""
+"""What the layers of a detector see: activations and their statistics (chapter 05_activations)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one call for every method (chapters 05_lime to 07_gradients), and the methods as objects."""
+"""The one call for every method (chapters 06_lime to 09_gradients), and the methods as objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xaifake.errors import UserError, told_what_to_install
-from xaifake.explainers import gradients, innvestigate, lime, lrp  # noqa: F401 (they register)
+from xaifake.explainers import (  # noqa: F401 (they register)
+    gradients,
+    innvestigate,
+    lime,
+    lrp,
+    masking,
+)
 from xaifake.explainers.registry import METHODS
 from xaifake.explainers.request import prepare
 
@@ -105,6 +111,12 @@ class IntegratedGradients(Explainer):
     method = "integrated_gradients"
 
 
+class SmoothGrad(Explainer):
+    """See `xaifake.explainers.gradients.smoothgrad`."""
+
+    method = "smoothgrad"
+
+
 class GuidedBackprop(Explainer):
     """See `xaifake.explainers.gradients.guided_backprop`."""
 
@@ -117,10 +129,34 @@ class GradCAM(Explainer):
     method = "grad_cam"
 
 
+class GradCAMPlusPlus(Explainer):
+    """See `xaifake.explainers.gradients.grad_cam_plus_plus`."""
+
+    method = "grad_cam_plus_plus"
+
+
+class Occlusion(Explainer):
+    """See `xaifake.explainers.masking.occlusion`."""
+
+    method = "occlusion"
+
+
+class RISE(Explainer):
+    """See `xaifake.explainers.masking.rise`."""
+
+    method = "rise"
+
+
 class LIME(Explainer):
     """See `xaifake.explainers.lime.explain_lime`."""
 
     method = "lime"
+
+
+class KernelSHAP(Explainer):
+    """See `xaifake.explainers.masking.kernel_shap`."""
+
+    method = "kernel_shap"
 
 
 class LRP(Explainer):

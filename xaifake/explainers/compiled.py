@@ -1,4 +1,4 @@
-"""Functions of a network, compiled to a graph once (chapters 05_lime and 07_gradients).
+"""Functions of a network, compiled to a graph once (chapters 06_lime and 09_gradients).
 
 Eagerly, Python starts each of the network's operations anew for each batch. A graph, a
 `tf.function`, is traced once for a model, which takes about a second for Xception, and then answers

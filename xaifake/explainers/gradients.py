@@ -1,4 +1,4 @@
-"""Explanations by the gradient of the logit (chapter 07_gradients).
+"""Explanations by the gradient of the logit (chapter 09_gradients).
 
 All of them run on the Keras 3 model, compiled to a graph, and take a
 `Request`, which `xaifake.explain` makes. Each returns relevance, float32 (N, H, W, 3), and a dict
@@ -84,7 +84,7 @@ def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseli
     """
     if steps < 1 or steps != int(steps):
         raise UserError(f"steps={steps}: give a whole number of steps, at least one.")
-    start = _as_baseline(request, baseline)
+    start = as_baseline(request, baseline)
     mean = _path_mean(request, start, (np.arange(steps) + 0.5) / steps, batch_size, progress)
     relevance = ((request.images - start) * mean).astype(np.float32)
     logit = _logits(request, request.images, batch_size)
@@ -97,7 +97,7 @@ def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseli
     return relevance, report
 
 
-def _as_baseline(request, baseline):
+def as_baseline(request, baseline):
     """Return the starting picture of each path."""
     if baseline is None:
         return np.full_like(request.images, sum(request.value_range) / 2)
@@ -106,18 +106,68 @@ def _as_baseline(request, baseline):
 
 def _path_mean(request, start, alphas, batch_size, progress):
     """Return the mean gradient over points `start + alpha * (picture - start)`, float64."""
+
+    def point(picture, step):
+        way = alphas[step].astype(np.float32)[:, None, None, None]
+        return start[picture] + way * (request.images[picture] - start[picture])
+
+    return _mean_slope(request, point, len(alphas), 1, batch_size, progress)
+
+
+def _mean_slope(request, point, count, power, batch_size, progress):
+    """Return the mean of a power of the gradient over points of each picture, float64."""
     total = np.zeros(request.images.shape)
-    points = np.arange(len(start) * len(alphas))
+    points = np.arange(len(request.images) * count)
     slope_at = compile_function(_slope, request)
     starts = batches(len(points), batch_size)
-    for first in progress_bar(starts, show=progress, delay=3, unit="batch", desc="path"):
-        picture, step = np.divmod(points[first : first + batch_size], len(alphas))
-        way = alphas[step].astype(np.float32)[:, None, None, None]
-        here = start[picture] + way * (request.images[picture] - start[picture])
-        slope = slope_at(here)[0].numpy()
+    for first in progress_bar(starts, show=progress, delay=3, unit="batch"):
+        picture, step = np.divmod(points[first : first + batch_size], count)
+        slope = slope_at(point(picture, step))[0].numpy() ** power
         for number in np.unique(picture):
             total[number] += slope[picture == number].sum(axis=0, dtype=np.float64)
-    return total / len(alphas)
+    return total / count
+
+
+@register("smoothgrad")
+def smoothgrad(
+    request, batch_size=32, progress=True, samples=50, noise=0.15, squared=False, seed=0
+):
+    """Return the mean gradient over noisy copies of the picture (Smilkov et al. 2017).
+
+    Parameters
+    ----------
+    request, batch_size, progress
+        As in `gradient`; the batch counts noisy copies.
+    samples : int
+        Copies of each picture.
+    noise : float
+        The standard deviation of the noise, as a share of the model's range.
+    squared : bool
+        Whether the mean is of the squared gradient, which is never negative (Hooker et al. 2019).
+    seed : int
+        Of the noise, which is the same for all pictures.
+
+    Returns
+    -------
+    relevance, report
+        As from `gradient`.
+
+    Raises
+    ------
+    UserError
+        If there are no copies, or the noise is negative.
+    """
+    if samples < 1 or not noise >= 0:
+        raise UserError(f"samples={samples}, noise={noise}: give at least 1 and 0.")
+    low, high = request.value_range
+    rng, shape = np.random.default_rng(seed), request.images.shape[1:]
+    added = rng.normal(0, noise * (high - low), (samples, *shape)).astype(np.float32)
+
+    def point(picture, copy):
+        return request.images[picture] + added[copy]
+
+    mean = _mean_slope(request, point, samples, 1 + bool(squared), batch_size, progress)
+    return mean.astype(np.float32), {"logit": _logits(request, request.images, batch_size)}
 
 
 @register("guided_backprop")
@@ -126,6 +176,7 @@ def guided_backprop(request, batch_size=32, progress=True):
 
     The gradient, with the negative part of what flows back cut off at each ReLU. It starts from 1
     at the logit; iNNvestigate starts from the logit's value, and its maps are larger by that.
+    A LeakyReLU, which is never closed, hands the gradient back as it is, as in captum.
 
     Parameters and returns are those of `gradient`.
 
@@ -156,7 +207,7 @@ def _check_relus(model):
     activations = {node.activation for node in found}
     relus = [node for node in found if node.activation in RELUS]
     loose = [node.name for node in relus if not isinstance(node.layer, keras.layers.Layer)]
-    others = activations - {*RELUS, "linear"}
+    others = activations - {*RELUS, "LeakyReLU", "linear"}
     if others:
         raise UserError(
             f"Guided Backprop is defined for ReLUs alone; this model has {', '.join(others)} too."
@@ -222,7 +273,22 @@ def grad_cam(request, batch_size=32, progress=True, layer=None):
     UserError
         If there is no such layer or it returns no maps.
     """
-    model = request.model
+    return _collect(request, _cam, batch_size, progress, _split(request.model, layer))
+
+
+@register("grad_cam_plus_plus")
+def grad_cam_plus_plus(request, batch_size=32, progress=True, layer=None):
+    """Return Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19).
+
+    A channel's weight is the sum of its positive gradients g, each divided by ``2 + g a``, with a
+    the sum of the channel: where a class stands at several places, the small ones count too. Else
+    as `grad_cam`, with its parameters, returns and errors.
+    """
+    return _collect(request, _cam_plus_plus, batch_size, progress, _split(request.model, layer))
+
+
+def _split(model, layer):
+    """Return a model that returns the maps of a layer, the last if not given, and the logits."""
     node = find_layer(model, layer) if layer is not None else _last_maps(model)
     if len(node.output.shape) != 4:
         raise UserError(
@@ -230,21 +296,41 @@ def grad_cam(request, batch_size=32, progress=True, layer=None):
             "(N, h, w, channels)."
         )
     both = [node.output, model.outputs[0]]
-    split = kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
-    return _collect(request, _cam, batch_size, progress, split)
+    return kept(model, ("split", node.name), lambda: keras.Model(model.inputs[0], both))
 
 
 def _cam(split, images, index, sign):
     """Return the Grad-CAM of a model that returns maps and logits, and the logit."""
+    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
+    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+    return _enlarged(weights * maps, images), logit
+
+
+def _cam_plus_plus(split, images, index, sign):
+    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
+    total = tf.reduce_sum(maps, axis=(1, 2), keepdims=True)
+    # The paper's class score is the exponential of the logit: its derivatives are powers of the
+    # logit's gradient times itself, which is the same for all channels and left out.
+    weights = tf.math.divide_no_nan(tf.nn.relu(slopes), 2 + total * slopes)
+    weights = tf.reduce_sum(weights, axis=(1, 2), keepdims=True)
+    return _enlarged(weights * maps, images), logit
+
+
+def _maps_and_slopes(split, images, index, sign):
+    """Return the maps of `_split`'s layer, the gradient of the logit in them, and the logit."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         maps, logits = split(images, training=False)
         logit = choose(logits, index, sign)
     maps, slopes = (tf.cast(x, tf.float32) for x in (maps, _used(tape.gradient(logit, maps))))
-    weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
-    cam = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+    return maps, slopes, logit
+
+
+def _enlarged(parts, images):
+    """Return the positive part of the sum over channels at the picture's size."""
+    cam = tf.nn.relu(tf.reduce_sum(parts, axis=-1, keepdims=True))
     height, width, channels = images.shape[1:]
-    return tf.repeat(tf.image.resize(cam, (height, width)) / channels, channels, axis=-1), logit
+    return tf.repeat(tf.image.resize(cam, (height, width)) / channels, channels, axis=-1)
 
 
 def _last_maps(model):

@@ -1,4 +1,4 @@
-"""The paper's own library, iNNvestigate, on today's TensorFlow (chapter 06_lrp).
+"""The paper's own library, iNNvestigate, on today's TensorFlow (chapter 08_auditing).
 
 iNNvestigate 2.1.2 (Alber et al. 2019) was written for the Keras inside TensorFlow 1 and 2.6 to
 2.14, and for graphs without eager execution. It runs in a worker process that has both; weights

@@ -1,4 +1,4 @@
-"""LIME: a linear model of the detector around one picture (chapter 05_lime).
+"""LIME: a linear model of the detector around one picture (chapter 06_lime).
 
 The `lime` package does the sampling and the fit (Ribeiro et al. 2016; the paper's equations 1 and
 2). Around it: segments count from 0, the detector's one probability is given as two, each

@@ -1,7 +1,7 @@
 """What is asked about which pictures: checks that every method shares.
 
 A request is a network, pictures and a target; here it is put into the form that the methods of
-chapters 05_lime to 07_gradients work on, or refused with a reason.
+chapters 06_lime to 09_gradients work on, or refused with a reason.
 """
 
 from dataclasses import dataclass

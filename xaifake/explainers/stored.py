@@ -1,6 +1,6 @@
 """What takes too long for a chapter and was computed once, by tools/compute_grids.py.
 
-Chapters 05_lime and 06_lrp run some of the entries again and compare.
+Chapters 06_lime and 08_auditing run some of the entries again and compare.
 """
 
 from dataclasses import dataclass

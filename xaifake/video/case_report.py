@@ -1,6 +1,6 @@
-"""The checks of the judging chapters, for one verdict (chapter 12_explain_a_video).
+"""The checks of the judging chapters, for one verdict (chapter 15_explain_a_video).
 
-Chapters 8 to 10 measure methods over many faces. Here the same questions are asked of one verdict:
+Chapters 10 to 12 measure methods over many faces. Here the same questions are asked of one verdict:
 where the maps lie, whether they agree, whether they stay under a little blur and rotation, and,
 where the original is known, what the detector really reacts to.
 """
@@ -103,9 +103,15 @@ def find_configs(names):
     Raises
     ------
     UserError
-        If there is no such method.
+        If there is no such method, or the stored tables do not tell what it costs and how often it
+        is right.
     """
-    offered = {config.name: config for config in default_methods() if config.engine == "xaifake"}
+    measured = set(judged("cost").method)
+    offered = {
+        config.name: config
+        for config in default_methods()
+        if config.engine == "xaifake" and config.name in measured
+    }
     for name in names:
         if name not in offered:
             raise UserError(f"No method {name!r} here: give some of {', '.join(offered)}.")

@@ -34,7 +34,7 @@ def handed_on(middle, images=None):
         model, images, "lrp.epsilon", True, epsilon=TINY, stabiliser=TINY, progress=False
     )
     answer = model.get_layer("answer")
-    outputs = logits(keras.Model(model.inputs, answer.input), images).astype(float)
+    outputs = logits(keras.Model(model.inputs[0], answer.input), images).astype(float)
     return images.astype(float), outputs, relevance, outputs * answer.get_weights()[0][:, 0]
 
 

@@ -206,7 +206,7 @@ def test_a_rule_on_a_layer_is_its_formula_on_the_matrix_and_its_report_is_comple
 
 
 @every_rule
-def test_only_the_flat_rule_makes_patterns(name):
+def test_only_the_flat_rule_makes_patterns_and_signed_weights_are_kept_once(name):
     layer, kernel = layers.Dense(500, use_bias=False), np.full((1000, 500), 2.0)
     layer.build((None, 1000))
     tracemalloc.start()
@@ -218,6 +218,8 @@ def test_only_the_flat_rule_makes_patterns(name):
     noting = replace(linear, make_patterns=lambda: asked.append(1) or linear.make_patterns())
     prepared = rule.prepare(noting, signed=True)
     assert bool(asked) == isinstance(rule, Flat)
+    signed = keras.tree.flatten(prepared.get("signed", []))
+    assert sum(part.size for part in signed) <= 2 * kernel.size
     if asked:
         assert [shares.shape for shares in prepared["shares"]] == [kernel.shape]
         assert (prepared["shares"][0] == 1).all()

@@ -1,4 +1,4 @@
-"""Layer-wise Relevance Propagation, right for batch norm and separable convolutions (06_lrp).
+"""Layer-wise Relevance Propagation, right for batch norm and separable convolutions (07_lrp).
 
 `merge_batch_norms` folds batch norms away; the rules can be combined, layer by layer, for the
 method "lrp" of `xaifake.explain`; `relevance_by_layer` follows the relevance on its way, and

@@ -1,4 +1,4 @@
-"""The same network with its batch norms folded away, as LRP needs it (chapter 06_lrp).
+"""The same network with its batch norms folded away, as LRP needs it (chapter 07_lrp).
 
 A batch norm after a convolution is a second linear map. A rule that treats the two one after the
 other gives other relevance than one that treats them as the single map that they are together.

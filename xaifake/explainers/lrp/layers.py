@@ -1,4 +1,4 @@
-"""What LRP does at each kind of layer, and a network read accordingly (chapter 06_lrp).
+"""What LRP does at each kind of layer, and a network read accordingly (chapter 07_lrp).
 
 weighted
     Linear with weights: a rule divides the relevance (`xaifake.explainers.lrp.rules`).

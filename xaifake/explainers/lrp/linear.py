@@ -1,4 +1,4 @@
-"""Linear layers as LRP's rules see them: ``z = W x + b`` and its transpose (chapter 06_lrp).
+"""Linear layers as LRP's rules see them: ``z = W x + b`` and its transpose (chapter 07_lrp).
 
 A layer is a chain of factors, each one operation with one kernel: a convolution has one, a
 separable convolution two, the depthwise and the pointwise one, whose product is its W. What a rule
@@ -196,13 +196,11 @@ class Linear:
         Returns
         -------
         list
-            For each factor its signed kernel.
+            For each factor its signed kernel, or a pair of the positive and the negative one.
         """
         last = len(self.factors) - 1
         return [
-            _block(kernel, 1 + (signed or number > 0), 1 + (both or number < last))
-            if factor.mixes
-            else (np.maximum(kernel, 0), np.minimum(kernel, 0))
+            _signed_kernel(factor, kernel, 1 + (signed or number > 0), 1 + (both or number < last))
             for number, (factor, kernel) in enumerate(zip(self.factors, self.kernels, strict=True))
         ]
 
@@ -224,8 +222,10 @@ class Linear:
         """
         paired = signed
         for number, (factor, kernel) in enumerate(zip(self.factors, kernels, strict=True)):
-            if factor.mixes:
+            if not isinstance(kernel, tuple):
                 pair = factor.apply(pair, kernel)
+            elif factor.mixes:
+                pair = _multiply_both(factor.apply, pair, kernel)
             else:
                 keep = both or number < len(self.factors) - 1
                 pair = _apply_channelwise(factor, pair, kernel, paired, keep)
@@ -253,12 +253,35 @@ class Linear:
         for number in reversed(range(len(self.factors))):
             factor, kernel = self.factors[number], kernels[number]
             paired = signed or number > 0
-            if factor.mixes:
+            if not isinstance(kernel, tuple):
                 c = factor.transpose(c, kernel, like)
+            elif factor.mixes:
+                c = _multiply_both(lambda x, k: factor.transpose(x, k, like), c, kernel)  # noqa: B023
             else:
                 has_both = both or number < len(self.factors) - 1
                 c = _transpose_channelwise(factor, c, kernel, like, paired, has_both)
         return c
+
+
+def _signed_kernel(factor, kernel, rows, columns):
+    """Return a factor's kernel for one or both parts of its inputs (rows) and sums (columns)."""
+    if factor.mixes and not (isinstance(factor, Matrix) and rows == columns == 2):
+        return _block(kernel, rows, columns)
+    return np.maximum(kernel, 0), np.minimum(kernel, 0)
+
+
+def _multiply_both(multiply, pair, kernel):
+    """Multiply both parts by a positive and a negative matrix, of which a block would be twice.
+
+    The two parts lie one after the other along the last axis, and as two rows they take no copy.
+    """
+    up, down = tf.split(pair, 2, -1)
+    rows = tf.concat([tf.shape(pair)[:-1], [2, up.shape[-1]]], 0)
+    crossed = tf.concat([down, up], -1)
+    made = tf.add_n(
+        [multiply(tf.reshape(x, rows), part) for x, part in zip((pair, crossed), kernel)]
+    )
+    return tf.reshape(made, tf.concat([tf.shape(pair)[:-1], [2 * made.shape[-1]]], 0))
 
 
 def _block(kernel, rows, columns):

@@ -1,4 +1,4 @@
-"""LRP under iNNvestigate's names, with rules chosen layer by layer (chapter 06_lrp).
+"""LRP under iNNvestigate's names, with rules chosen layer by layer (chapter 07_lrp).
 
 It is tested against explicit matrices, layer by layer; against iNNvestigate, on networks where
 that is right; and by its own report (`relevance_by_layer`).
@@ -13,11 +13,12 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from xaifake.detector.graph import kept
 from xaifake.errors import UserError
 from xaifake.explainers.lrp.batch_norms import MergePlan
-from xaifake.explainers.lrp.layers import KINDS, check_layers, steps
+from xaifake.explainers.lrp.layers import check_layers, steps
 from xaifake.explainers.lrp.network import SPENT, Network, bottlenecks, bounds_at
 from xaifake.explainers.lrp.rules import (
     STABILISER,
@@ -55,7 +56,7 @@ RULES = {
     "ZPlusFast": ZPlusFast(),
     "Gamma": Gamma(),
 }
-KEPT_NETWORKS = 5  # of one model; with alpha-beta rules four times the size of its weights each
+KEPT_NETWORKS = 5  # of one model; with alpha-beta rules twice the size of its weights each
 
 
 def explain_lrp(
@@ -292,7 +293,7 @@ class _Known:
     """What is kept of a model: its folded form, and networks with rules."""
 
     def __init__(self, model):
-        self._fold(MergePlan(model), model.get_weights())
+        self._fold(MergePlan(model), _values(model))
 
     def _fold(self, plan, given):
         check_layers(plan.model)
@@ -301,16 +302,16 @@ class _Known:
         self._load(plan)
 
     def _load(self, plan):
-        """Take a model's weights; what no rule looks at stays in the layers of the folded copy."""
-        self._weights = plan.weights()
-        for layer in self._canonical.layers:
-            if type(layer).__name__ not in KINDS["weighted"] and layer.weights:
-                layer.set_weights(self._weights[layer.name])
-                getattr(layer, "finalize_state", lambda: None)()
+        """Take a model's weights."""
+        weights, layers = plan.weights(), [x for x in self._canonical.layers if x.weights]
+        for layer in layers:
+            layer.set_weights(weights[layer.name])
+            getattr(layer, "finalize_state", lambda: None)()
+        self._weights = {layer.name: _values(layer) for layer in layers}
 
     def update(self, model):
         """Bring the weights up to date; fold anew where they are to be folded otherwise."""
-        given = model.get_weights()
+        given = _values(model)
         if all(map(np.array_equal, given, self._given)):
             return
         plan = MergePlan(model)
@@ -338,6 +339,14 @@ class _Known:
                 self._networks.popitem(last=False)
         self._networks.move_to_end(key)
         return self._networks[key]
+
+
+def _values(layer):
+    """Return the weights as they are now, in the variables' own memory.
+
+    TensorFlow gives a variable new memory when it is changed while something holds the old.
+    """
+    return [np.asarray(tf.convert_to_tensor(weight.value)) for weight in layer.weights]
 
 
 def _as_pairs(rule):

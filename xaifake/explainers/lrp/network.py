@@ -1,4 +1,4 @@
-"""Relevance through a whole network, compiled once for each set of rules (chapter 06_lrp)."""
+"""Relevance through a whole network, compiled once for each set of rules (chapter 07_lrp)."""
 
 from functools import cached_property
 

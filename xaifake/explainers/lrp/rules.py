@@ -1,4 +1,4 @@
-"""LRP's rules: how a linear layer's relevance is divided among its inputs (chapter 06_lrp).
+"""LRP's rules: how a linear layer's relevance is divided among its inputs (chapter 07_lrp).
 
 A rule has two halves. `forward` computes the layer's sums z and keeps what the way back needs;
 `backward` turns the relevance of the outputs into that of the inputs and says where the rest went:
