@@ -198,17 +198,21 @@ def test_cross_fitted_detectors_are_judged_each_on_its_fold(tmp_path, monkeypatc
     for name in ("1.3_0", "1.3_2", "2.0_1", "notes"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").touch()
-    seen = []
+    seen, cues = [], []
 
-    def judge(out, detectors, *_, folds, **__):
+    def judge(out, detectors, *_, folds, protocol, **__):
         seen.extend(zip(detectors, folds, strict=True))
+        cues.append(len(protocol.cues))
         raise UserError("seen")
 
     monkeypatch.setattr("xaifake.detector.Detector.pretrained",
                         lambda scale, path: (scale, path.parent.name))  # fmt: skip
     monkeypatch.setattr("xaifake.judge.runner.judge", judge)
-    run("judge", "--out", "x", "--faces", "folds", "--cross-fit", tmp_path, code=2)
+    given = ["judge", "--out", "x", "--faces", "folds", "--cross-fit", tmp_path]
+    run(*given, code=2)
     assert seen == [((1.3, "1.3_0"), 0), ((1.3, "1.3_2"), 2), ((2.0, "2.0_1"), 1)]
+    run(*given, "--no-cues", code=2)
+    assert cues == [4, 0]
 
 
 def test_the_answers_to_labelled_videos_are_counted(tmp_path, monkeypatch):

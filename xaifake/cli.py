@@ -563,11 +563,14 @@ def judge(
             "such as 2.0_3, each judged on the faces of the fold that it has not seen."
         ),
     ] = None,
+    cues: Annotated[
+        bool, typer.Option(help="Fine-tune the last detector of each scale to planted cues.")
+    ] = True,
     seed: Seed = 0,
     as_json: AsJson = False,
 ):
     """Measure every explanation method against the truth; may be stopped and started again."""
-    from xaifake.judge.runner import judge as run, judged_settings
+    from xaifake.judge.runner import Protocol, judge as run, judged_settings
 
     with _told(as_json) as found, _goes_on():
         if len(scale) > 1 and (weights or model):
@@ -580,7 +583,8 @@ def judge(
             detectors = [_detector(one, *how) for one in scale]
         else:
             detectors, folds = _cross_fitted(cross_fit, scale, weights or model)
-        tables = run(out, detectors, faces, split, seed=seed, folds=folds)
+        protocol = Protocol() if cues else Protocol(cues=())
+        tables = run(out, detectors, faces, split, protocol=protocol, seed=seed, folds=folds)
         record = judged_settings(out)
         print(f"{', '.join(tables)}: in {out}, after {record['minutes']:g} minutes of computing")
         found |= {"folder": str(out), "tables": list(tables), **record}

@@ -339,6 +339,7 @@ def test_a_sample_of_found_fakes_is_half_whole_and_spread_over_people():
         assert (table.region == "whole").sum() == 3 and (table.region == "eyes").sum() <= 1
         assert not table.video.duplicated().any() and not {"a0", "c2"} & set(table.video)
         assert set(table[table.region == "whole"].target) == {"a", "b", "c"}
+        assert len(sample_true_positives(model, faces, 1, seed)) == 1
         again = sample_true_positives(model, faces, 6, seed).table
         assert again.video.to_list() == table.video.to_list()
 

@@ -119,6 +119,13 @@ def test_the_fused_copy_is_xception_with_the_same_weights_in_the_same_order(pair
     assert FusedBatchNormalization not in kinds
 
 
+def test_the_fused_copy_calculates_in_another_precision_but_for_its_ends(pair):
+    copy = with_fused_batch_norms(pair[0], "mixed_bfloat16")
+    kinds = [layer.compute_dtype for layer in copy.layers]
+    assert set(kinds[1:-1]) == {"bfloat16"} and {kinds[0], kinds[-1]} == {"float32"}
+    assert all(np.array_equal(*two) for two in zip(copy.weights, pair[0].weights, strict=True))
+
+
 def outputs_and_gradients(model, images, labels, kind):
     """Return the logits, and the gradients of the loss by all weights, as one float64 array."""
     with tf.GradientTape() as tape:

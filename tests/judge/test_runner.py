@@ -20,7 +20,8 @@ from xaifake.detector import Detector, preprocess
 from xaifake.errors import UserError
 from xaifake.explainers.registry import METHODS
 from xaifake.judge import judge, judged, runner
-from xaifake.judge.localisation import BASELINES, localise, mean_mask
+from xaifake.judge.cues import CUES
+from xaifake.judge.localisation import BASELINES, localise, mean_mask, next_person
 from xaifake.judge.perturbations import Blur, Noise, rotation
 from xaifake.judge.planted import small_network
 from xaifake.judge.protocols import OUTCOMES
@@ -33,7 +34,7 @@ CHEAP = (MethodConfig("gradient"), MethodConfig("lrp.epsilon"))
 NAMES = ["gradient", "lrp.epsilon", "lime"]
 # A run of `judge` in a minute: three methods, four faces, hardly a setting.
 PROTOCOL = Protocol(
-    found=6, sample=4, slow_faces=2, shuffled_faces=1, moved=("gradient", "lime"),
+    found=6, sample=4, slow_faces=2, shuffled_faces=3, draws=2, moved=("gradient", "lime"),
     filled=("noise", "patch_effect", "gradient"), settings=(Blur(1), rotation(20)),
     slow_settings=(Noise(5),), drawn=2, attacked=1, edited=1, ordered=1, orders=4,
     compared=("gradient", "lrp.epsilon"),
@@ -48,7 +49,7 @@ MEASURED = [
     (runner.interventions, "outside_effects"), (runner.interventions, "texture_effects"),
     (runner.protocols, "attack_named_segments"), (runner.protocols, "harmless_edits"),
     (runner.protocols, "turned_verdicts"), (runner.faithfulness, "shapley_cells"),
-    (runner.faithfulness, "road"),
+    (runner.faithfulness, "road"), (runner.cues, "planted_cue"),
 ]  # fmt: skip
 
 
@@ -70,8 +71,15 @@ def no_sweep(faces, ways, seed):
     return pd.DataFrame({"method": list(ways), "mass": 0.5, "found": True, "faces": len(faces)})
 
 
+def no_cue(detector, faces, cue, ways, slow, asked, slow_faces, seed, progress):
+    """Stand in for a detector that is fine-tuned to a cue."""
+    people = faces.table.target[:1].repeat(len(ways)).to_numpy()
+    return pd.DataFrame({"target": people, "method": list(ways), "cue": cue, "mass": 0.5})
+
+
 def make_small(patch):
     patch.setattr(runner, "load_faces", few_faces)
+    patch.setattr(runner.cues, "planted_cue", no_cue)
     patch.setattr(runner.planted, "sweep", no_sweep)
     short = functools.partial(randomisation_curve, steps=2)
     patch.setattr(runner.sanity, "randomisation_curve", short)
@@ -275,9 +283,11 @@ def test_what_is_dear_is_measured_less_often(whole):
     }  # fmt: skip
     shuffled = tables["randomisation"].groupby(["method", "order"], observed=True).size()
     assert shuffled.to_dict() == {
-        ("gradient", "bottom_up"): 2, ("gradient", "top_down"): 2,
-        ("lime", "bottom_up"): 4, ("lime", "top_down"): 4,
+        ("gradient", "bottom_up"): 6, ("gradient", "top_down"): 6,
+        ("lime", "bottom_up"): 2, ("lime", "top_down"): 2,
     }  # fmt: skip
+    dealt = tables["randomisation"].query("method == 'gradient'").groupby("draw").face.unique()
+    assert {draw: set(faces) for draw, faces in dealt.items()} == {0: {0, 3}, 1: {2}}
 
 
 def test_a_second_call_computes_nothing_anew(whole, quick, monkeypatch):
@@ -592,8 +602,8 @@ def test_an_entry_sums_over_the_colours_sizes_if_absolute():
 
 
 def test_the_next_row_of_another_person_in_turn():
-    assert runner._next_person(list("aabcc")).tolist() == [2, 2, 3, 0, 0]
-    assert runner._next_person(list("abab")).tolist() == [1, 2, 3, 0]
+    assert next_person(list("aabcc")).tolist() == [2, 2, 3, 0, 0]
+    assert next_person(list("abab")).tolist() == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("size", [1e-34, 1e-6, 1.0, 1e5, 1e34])
@@ -610,3 +620,37 @@ def test_maps_of_any_size_are_stored_to_the_eleven_bits_of_float16(size):
 def test_methods_are_judged_in_float32_alone():
     with pytest.raises(UserError, match="judged in float32, not in bfloat16"):
         MethodConfig("lime", options=(("precision", "bfloat16"),))
+
+
+def test_the_detector_is_fine_tuned_to_each_cue_and_all_methods_are_asked(whole):
+    table = whole[1]["planted_xception"]
+    assert table.groupby("cue", sort=False).method.agg(list).to_dict() == dict.fromkeys(CUES, NAMES)
+
+
+def test_cues_are_left_out_if_none_are_given_and_planted_in_the_last_detector_of_a_scale(
+    monkeypatch, tmp_path
+):
+    made = []
+
+    class Case:
+        def __init__(self, out, detector, *_):
+            self.scale = detector.scale
+
+        def jobs(self, last, tuned):
+            made.append((self.scale, last, tuned))
+            return []
+
+        def tables(self, last, tuned):
+            raise Stopped
+
+    monkeypatch.setattr(runner, "_Case", Case)
+    detectors = [quick_detector(scale) for scale in (1.3, 2.0, 1.3, 2.0)]
+    with pytest.raises(Stopped):
+        run(tmp_path, detectors, folds=[0, 0, 1, 1])
+    assert made == [(1.3, 0, 0), (2.0, 0, 0), (1.3, 0, 1), (2.0, 1, 1)]
+    monkeypatch.undo()
+    make_small(monkeypatch)
+    none = dataclasses.replace(PROTOCOL, cues=())
+    ((_, fold),) = runner._as_detectors(quick_detector(), None)
+    case = runner._Case(tmp_path, quick_detector(), None, "test", fold, 0, CHEAP, CHEAP, none)
+    assert not any("cue adds" in name for name, _ in case.jobs(True, True))

@@ -15,6 +15,7 @@ from xaifake.judge.sanity import (
     cascading_randomisation,
     map_similarity,
     randomisation_curve,
+    shuffled_maps,
     sum_follows_logit,
 )
 
@@ -337,6 +338,14 @@ def test_a_rows_numbers_are_those_of_the_step_by_hand(model, copies, curve):
         found = curve[(curve.order == order) & (curve.step == 3)]
         expected = map_similarity(gradient(model, images), gradient(copy, images))
         np.testing.assert_allclose(found[ALIKE], expected, atol=1e-6)
+
+
+def test_the_maps_of_all_steps_are_those_of_the_copies(model, copies):
+    images = pictures(2)
+    shares, maps = shuffled_maps(model, gradient, images, "bottom_up")
+    assert shares == [0, *(share for share, _ in copies["bottom_up"])] and len(maps) == 7
+    expected = [gradient(one, images) for one in (model, copies["bottom_up"][2][1])]
+    np.testing.assert_allclose(maps[[0, 3]], expected, atol=1e-6)
 
 
 def test_maps_that_are_given_are_not_made_again(model):

@@ -1,4 +1,4 @@
-"""The second room: what a detector is; Xception, trained, stored, scored (03_training)."""
+"""The second room: what a detector is; trained, stored, scored (03_training, 04_evaluation)."""
 
 from xaifake.lazy import attach
 

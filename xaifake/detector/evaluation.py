@@ -1,4 +1,4 @@
-"""How good a detector is, and what it goes by (chapter 03_training).
+"""How good a detector is, and what it goes by (chapter 04_evaluation).
 
 Frames of a clip and clips of a person resemble each other, so all intervals come from drawing
 whole people anew.
@@ -6,6 +6,7 @@ whole people anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -380,8 +381,9 @@ def sample_true_positives(
     chosen = []
     for part in parts:
         turns = part.groupby("target").cumcount().to_numpy()
-        chosen += part.index[np.argsort(turns, kind="stable")][: count // len(parts)].tolist()
-    return faces[np.sort(chosen)]
+        share = math.ceil(count / len(parts))
+        chosen += part.index[np.argsort(turns, kind="stable")][:share].tolist()
+    return faces[np.sort(chosen[:count])]
 
 
 def _regions(table):

@@ -64,13 +64,15 @@ class FusedAdam(keras.optimizers.Adam):
         )
 
 
-def with_fused_batch_norms(network):
+def with_fused_batch_norms(network, precision=None):
     """Copy a network, with `FusedBatchNormalization` in place of Keras' batch norm.
 
     Parameters
     ----------
     network : keras.Model
         Its batch norms normalise the last axis of feature maps (N, H, W, C).
+    precision : str, optional
+        Name of a Keras dtype policy for all layers but the last; that of the network if not given.
 
     Returns
     -------
@@ -81,7 +83,10 @@ def with_fused_batch_norms(network):
     def copy(layer):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         kind = FusedBatchNormalization if is_norm else type(layer)
-        return kind.from_config(layer.get_config())
+        config = layer.get_config()
+        if precision and layer not in (network.layers[0], network.layers[-1]):
+            config["dtype"] = precision
+        return kind.from_config(config)
 
     fused = keras.models.clone_model(network, clone_function=copy)
     fused.set_weights(network.get_weights())

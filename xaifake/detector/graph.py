@@ -1,6 +1,6 @@
 """What a Keras model is made of, and the same model flat and without its sigmoid or softmax.
 
-Every method that looks into a network starts here (chapters 03_training to 07_gradients).
+Every method that looks into a network starts here (chapters 03_training to 09_gradients).
 """
 
 import inspect

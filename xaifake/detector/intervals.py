@@ -1,4 +1,4 @@
-"""How far a score would move with other people (chapters 03_training to 09_localisation)."""
+"""How far a score would move with other people (chapters 04_evaluation to 11_localisation)."""
 
 import numpy as np
 

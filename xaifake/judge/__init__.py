@@ -1,4 +1,4 @@
-"""The fourth room: can the explanations be believed? (chapters 08_perturbations to 11_verdict)."""
+"""The fourth room: can the explanations be believed? (chapters 10_perturbations to 14_verdict)."""
 
 from xaifake.lazy import attach
 

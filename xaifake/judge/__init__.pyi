@@ -1,3 +1,11 @@
+from .cues import (
+    draw_regions as draw_regions,
+    fine_tune as fine_tune,
+    plant_cue as plant_cue,
+    planted_cue as planted_cue,
+    prove_use as prove_use,
+    score_signs as score_signs,
+)
 from .faithfulness import (
     patch_effects as patch_effects,
     restore_cells as restore_cells,

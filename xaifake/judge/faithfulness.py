@@ -1,4 +1,4 @@
-"""Does a map lie where the detector's evidence lies? (chapter 10_sanity).
+"""Does a map lie where the detector's evidence lies? (chapter 13_evidence).
 
 A map can miss the manipulated area because the map is wrong, or because the detector goes by
 something else. Only the detector can tell: a fake's original is equal to it outside the mask, so

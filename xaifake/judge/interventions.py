@@ -1,4 +1,4 @@
-"""Is the evidence inside the swap, outside, or in their disagreement? (chapter 10_sanity).
+"""Is the evidence inside the swap, outside, or in their disagreement? (chapter 13_evidence).
 
 Putting the original's pixels back changes the picture inside the mask alone, so it can never find
 what a detector takes from the rest. Here the inside and the outside are changed one without the
@@ -102,7 +102,7 @@ def outside_effects(detector: Detector, faces: Faces, pool: Faces) -> pd.DataFra
     plain = _ask(predict, pairs)
     for treatment, (others, weights) in changed.items():
         corners = np.concatenate([plain, _ask(predict, mixed(pairs, others, weights))], axis=1)
-        table = _table(corners, treatment=treatment)
+        table = corner_table(corners, treatment=treatment)
         softening = treatment == "softened"
         table["sigma"], table["other"] = (sigmas, None) if softening else (np.nan, videos)
         if softening:
@@ -143,7 +143,7 @@ def texture_effects(detector: Detector, faces: Faces, seed: int = 0) -> pd.DataF
     for treatment, others in zip(TEXTURES, changed, strict=True):
         pictures = [mixed(images, others, w) for w in (*weights, weights[0] + weights[1])]
         corners = np.concatenate([plain, *(_ask(predict, one) for one in pictures)], axis=1)
-        parts.append(_table(corners, treatment=treatment))
+        parts.append(corner_table(corners, treatment=treatment))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -194,7 +194,12 @@ def _ask(predict, pictures):
     return predict(flat).reshape(pictures.shape[:2])
 
 
-def _table(corners, **columns):
+def corner_table(corners: np.ndarray, **columns) -> pd.DataFrame:
+    """Return a table of the logits (N, 4) of `CORNERS`, their `EFFECTS`, and given columns.
+
+    `change` is what the inside alone does, and `undone` what of it goes when the outside is changed
+    too.
+    """
     table = pd.DataFrame(np.asarray(corners, float), columns=list(CORNERS))
     table[list(EFFECTS)] = split_effects(corners)
     change, undone = table.logit_10 - table.logit_00, table.logit_10 - table.logit_11

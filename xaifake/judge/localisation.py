@@ -1,4 +1,4 @@
-"""Does a map lie where the picture was manipulated? (chapters 06_lrp and 09_localisation).
+"""Does a map lie where the picture was manipulated? (chapters 08_auditing and 11_localisation).
 
 A score alone says little: a face crop has its face, and so its swap, in the middle, and a map that
 knows nothing but this scores well. So every score stands beside those of `baselines`, and
@@ -288,6 +288,21 @@ def baselines(faces, mean_mask, seed=0):
         "centred Gaussian": np.broadcast_to(centred_gaussian(*shape[1:]), shape),
         "mean mask": np.broadcast_to(np.asarray(mean_mask, float), shape),
     }
+
+
+def spread(faces, count=None):
+    """Return the places of so many faces, or of all, from the first to the last."""
+    count = len(faces) if count is None else min(count, len(faces))
+    return np.linspace(0, len(faces) - 1, count).round().astype(int)
+
+
+def next_person(people):
+    """Return for each row the place of the next one, in turn, that shows another person."""
+    people = np.asarray(people)
+    rows = np.arange(len(people))
+    return np.array(
+        [next((j for j in np.roll(rows, -i - 1) if people[j] != people[i]), i) for i in rows]
+    )
 
 
 def mean_mask(scale, folder=None, fold=None):

@@ -1,4 +1,4 @@
-"""Pictures blurred, made noisy, turned and moved, and the way back (chapter 08_perturbations).
+"""Pictures blurred, made noisy, turned and moved, and the way back (chapter 10_perturbations).
 
 Blur and noise leave everything where it was, so their maps compare pixel by pixel. An affine
 transform moves it: its map is first warped back, and compared where the pixels survived both ways.

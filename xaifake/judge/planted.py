@@ -1,4 +1,4 @@
-"""A detector whose evidence is known, because it was planted (chapter 10_sanity).
+"""A detector whose evidence is known, because it was planted (chapter 12_sanity).
 
 A small chequered patch at a random place alone decides the label, so a method that is asked why
 this picture is 'fake' has one right answer. Nothing about faces, masks or swaps is needed.
@@ -18,6 +18,7 @@ from xaifake.detector.detector import Detector, takes_detector
 from xaifake.detector.xception import preprocess
 from xaifake.errors import UserError
 from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
+from xaifake.progress import progress_bar
 
 SIZES = (4, 8, 16, 24)
 CONTRASTS = (2, 4, 8, 16, 32)
@@ -106,16 +107,16 @@ def small_network(size=128, seed=0):
     return keras.Model(inputs, layers.Dense(1, **start("kernel"))(x))
 
 
-def split_people(faces):
+def split_people(faces, held_out=0.25):
     """Split faces by person into those to train on and those to test on, two `Faces`.
 
-    The last quarter of the people, by name, is kept for the test; a `UserError` if there is only
-    one person.
+    The last quarter of the people by name, or another share, is kept for the test; a `UserError` if
+    there is only one person.
     """
     people = sorted(faces.table.target.unique())
     if len(people) < 2:
         raise UserError(f"{len(people)} person: two are needed, one to train on and one to test.")
-    test = faces.table.target.isin(people[-max(1, len(people) // 4) :]).to_numpy()
+    test = faces.table.target.isin(people[-max(1, int(held_out * len(people))) :]).to_numpy()
     return faces[~test], faces[test]
 
 
@@ -151,14 +152,15 @@ class PlantedBatches(keras.utils.PyDataset):
             rows = rng.choice(len(self.faces), self.batch_size)
             planted = np.arange(self.batch_size) < half
             labels = planted.astype(float)
-        images = _augment(self.faces.images[rows].astype(np.float32), rng)
+        images = vary(self.faces.images[rows].astype(np.float32), rng)
         sizes = rng.integers(*TRAINED_SIZES, len(rows), endpoint=True)
         with_cue, _ = plant(images, sizes, rng.uniform(*TRAINED_CONTRASTS, len(rows)), rng)
         images = np.where(planted[:, None, None, None], with_cue, images)
         return preprocess(images), labels[:, None]
 
 
-def _augment(images, rng):
+def vary(images, rng):
+    """Mirror some of the pictures, and draw contrast and brightness; float to uint8."""
     flipped, shape = rng.random(len(images)) < 0.5, (len(images), 1, 1, 1)
     images[flipped] = images[flipped, :, ::-1]
     images = images * rng.uniform(0.8, 1.2, shape) + rng.uniform(-20, 20, shape)
@@ -181,15 +183,42 @@ def train_planted(model, faces, steps=300, batch_size=32, learning_rate=1e-2, pa
         As in `PlantedBatches`.
     seed : int
     """
+
+    def batches(first, count):
+        return PlantedBatches(faces, count, batch_size, partly, seed + first)
+
+    return fit(model, batches, steps, keras.optimizers.Adam, learning_rate, seed)
+
+
+def fit(model, batches, steps, optimizer, learning_rate, seed=0, progress=False):
+    """Train a model; return the mean loss of each tenth of the steps.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One logit; it is changed.
+    batches : callable
+        From the number of the first step and a number of steps to a `keras.utils.PyDataset`.
+    steps : int
+    optimizer : callable
+        From a schedule of learning rates, which falls to 0 along a cosine, to an optimizer.
+    learning_rate : float
+        The highest.
+    seed : int
+    progress : bool
+        Show a progress bar of the tenths.
+    """
     keras.utils.set_random_seed(seed)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(schedule), loss)
-    edges = np.linspace(0, steps, min(10, steps) + 1).astype(int)
+    model.compile(optimizer(schedule), loss)
+    edges = np.linspace(0, steps, min(10, steps) + 1).astype(int).tolist()
     losses = []
-    for first, end in zip(edges[:-1], edges[1:], strict=True):
-        data = PlantedBatches(faces, int(end - first), batch_size, partly, seed + int(first))
-        losses.append(model.fit(data, verbose=0, shuffle=False).history["loss"][0])
+    bar = progress_bar(list(itertools.pairwise(edges)), show=progress, unit="tenth")
+    for first, end in bar:
+        fitted = model.fit(batches(first, end - first), verbose=0, shuffle=False)
+        losses.append(fitted.history["loss"][0])
+        bar.set_postfix(loss=f"{losses[-1]:.2f}")
     return losses
 
 

@@ -1,4 +1,4 @@
-"""Tests of maps that others proposed, and edits that are no forgeries (chapter 10_sanity).
+"""Tests of maps that others proposed, and edits that are no forgeries (chapter 12_sanity).
 
 The attack on the segments that a map names follows Tsigos et al. (2024), with a ball that holds;
 the harmless edits ask who is called fake for them, and whether a map shows what was edited.

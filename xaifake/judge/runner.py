@@ -1,4 +1,4 @@
-"""Every method measured, and what to make of it (chapters 09_localisation to 11_verdict).
+"""Every method measured, and what to make of it (chapters 11_localisation to 14_verdict).
 
 `judge` measures and keeps what it has measured; `judged` reads the tables, those that come with
 the package or a reader's own.
@@ -31,6 +31,7 @@ from xaifake.explainers import activations, innvestigate, map_layers
 from xaifake.explainers.api import explain, methods
 from xaifake.heatmaps import pack_maps, unpack_maps
 from xaifake.judge import (
+    cues,
     faithfulness,
     interventions,
     localisation,
@@ -53,6 +54,7 @@ WITHOUT_ORIGINALS = (
     "stability",
     "randomisation",
     "planted",
+    "planted_xception",
     "cost",
     "alike",
     "texture",
@@ -115,7 +117,16 @@ class MethodConfig:
 
 # The general rules need settings, and the others would be judged twice under two names.
 _LEFT_OUT = {"lrp", "lrp.alpha_beta", "lrp.z_plus", "lrp.sequential_preset_b_flat_until_idx"}
-_OPTIONS = {"lime": (("num_samples", 200),), "integrated_gradients": (("steps", 32),)}
+# Of those that ask the network often, with less of that than by default; occlusion has 17 x 17
+# squares. A face costs about so many forward passes, for SmoothGrad and the path twice as many.
+_OPTIONS = {
+    "lime": (("num_samples", 200),),
+    "integrated_gradients": (("steps", 32),),
+    "kernel_shap": (("num_samples", 200),),
+    "occlusion": (),
+    "rise": (("samples", 200),),
+    "smoothgrad": (("samples", 16),),
+}
 _SLIC = (("segmentation", "slic"), ("num_samples", 1000), ("fill", "blur"))
 _VARIANTS = (
     MethodConfig("lime", options=_SLIC, slow=True, variant="slic"),
@@ -168,12 +179,18 @@ class Protocol:
         Fakes that the detector finds: for localisation, and for all that is slower.
     slow_faces : int
         Of the sample, for the stability of methods that need many passes per map.
-    shuffled_faces : int
-        Of the sample, for shuffled weights.
+    shuffled_faces, draws : int
+        Of the sample, for shuffled weights, a tenth of them for methods that need many passes; they
+        are dealt to so many draws of the shuffling.
     timed : int
         Of the sample, for the cost.
     pool : int
         Faces that a cue is planted in.
+    cues : tuple of str
+        Which of `xaifake.judge.cues.CUES` the detector is fine-tuned to; if none are, there is no
+        table planted_xception.
+    fine_tuning : tuple of (str, object)
+        How, as `xaifake.judge.cues.fine_tune` takes it.
     drawn : int
         Faces of each outcome (`xaifake.judge.protocols.OUTCOMES`) whose fine detail is changed;
         twice as many of all are turned.
@@ -194,9 +211,12 @@ class Protocol:
     found: int = 200
     sample: int = 50
     slow_faces: int = 12
-    shuffled_faces: int = 4
+    shuffled_faces: int = 50
+    draws: int = 5
     timed: int = 16
     pool: int = 400
+    cues: tuple = cues.CUES
+    fine_tuning: tuple = ()
     drawn: int = 50
     attacked: int = 24
     edited: int = 24
@@ -224,8 +244,8 @@ def judge(
     """Measure methods on detectors; what is finished is kept, and a second call goes on.
 
     Shuffled weights, generic deletion, the planted cue and cost are measured on the last detector,
-    all the rest on every one. Where iNNvestigate is not installed, its methods are left out with a
-    warning.
+    all the rest on every one; the last one of each scale is fine-tuned to planted cues. Where
+    iNNvestigate is not installed, its methods are left out with a warning.
 
     Parameters
     ----------
@@ -279,12 +299,14 @@ def judge(
         )
         for detector, fold in _as_detectors(detectors, folds)
     ]
-    jobs = [job for case in cases for job in case.jobs(last=case is cases[-1])]
+    # What is measured on some detectors only: the last one, and the last one of each scale.
+    ends = {case.scale: case for case in cases}.values()
+    jobs = [job for case in cases for job in case.jobs(case is cases[-1], case in ends)]
     bar = progress_bar(jobs, show=progress, unit="piece")
     for description, job in bar:
         bar.set_description(description)
         job()
-    made = [case.tables(last=case is cases[-1]) for case in cases]
+    made = [case.tables(case is cases[-1], case in ends) for case in cases]
     names = [name for name in TABLES if any(name in tables for tables in made)]
     tables = {
         name: _small(pd.concat([t[name] for t in made if name in t], ignore_index=True))
@@ -368,8 +390,10 @@ def judged(name: str, folder: str | Path | None = None) -> pd.DataFrame:
           out; `absolute` and `absolute_beyond_centre`, the same of the sizes;
         - stability: `xaifake.judge.stability.stability` by kind and strength, with the `ceiling_`
           of interpolation; kind "seed" compares two seeds of LIME;
-        - randomisation: `xaifake.judge.sanity.randomisation_curve`;
+        - randomisation: `xaifake.judge.sanity.randomisation_curve`, with `draw`, the number of the
+          shuffling, and the face's number in the sample; it ranks nothing;
         - planted: see `xaifake.judge.planted.score_planted`;
+        - planted_xception: `xaifake.judge.cues.planted_cue`;
         - cost: seconds per map, and `passes`, forward passes in that time;
         - sums: `logit` and `sum` of the map for fakes and their originals, and `same`, the rank
           correlation of the two maps over cells; `other`, that with another person's fake;
@@ -459,7 +483,7 @@ class _Case:
         """What the functions that read faces must be told of the fold."""
         return {} if self.fold is None else {"fold": self.fold}
 
-    def jobs(self, last):
+    def jobs(self, last, tuned):
         """Return (description, function without arguments) of every piece."""
         jobs = [job for config in self.configs for job in self.of_method(config, last)]
         names = ("texture", "turned", "silent", "attacked", "harmless")
@@ -470,6 +494,8 @@ class _Case:
             jobs += [("causal maps", self.effects), ("best order", self.best)]
             jobs += [(f"put back, {name}", partial(self.restored, name)) for name in self.names()]
             jobs += [("regions", self.regions)]
+        if tuned:
+            jobs += [(f"cue {cue}", partial(self.cue, cue)) for cue in self.protocol.cues]
         if last:
             jobs += [("planted cue", self.planted)]
             jobs += [(f"shuffled, {e.name}", partial(self.shuffled, e)) for e in self.moving]
@@ -488,7 +514,7 @@ class _Case:
             jobs.append((f"stability, {config.name}", partial(self.moved, config)))
         return jobs
 
-    def tables(self, last):
+    def tables(self, last, tuned):
         """Return the finished tables of this detector."""
         made = {
             "localisation": self.localisation(),
@@ -510,6 +536,8 @@ class _Case:
             if self.moving:
                 made["randomisation"] = pd.concat(map(self.shuffled, self.moving))
             made["planted"] = self.planted()
+        if tuned and self.protocol.cues:
+            made["planted_xception"] = pd.concat(map(self.cue, self.protocol.cues))
         if self.originals:
             made["sums"] = pd.concat([self.sums(e) for e in self.configs if not e.slow])
             made["faithfulness"] = pd.concat([self.restored(name) for name in self.names()])
@@ -638,7 +666,7 @@ class _Case:
         maps, originals = self.maps(config), self.original_maps(config)
         fakes, real = self.heatmaps(config.name, self.sample), _unpack(originals)
         flat = [faithfulness.cell_sums(m).reshape(len(m), -1) for m in (fakes, real)]
-        rows = _next_person(self.sample.table.target)
+        rows = localisation.next_person(self.sample.table.target)
         table = pd.DataFrame(
             {
                 "method": config.name,
@@ -737,7 +765,7 @@ class _Case:
 
     def attacked(self):
         """Attack the segments that maps name."""
-        which = _spread(self.sample, self.protocol.attacked)
+        which = localisation.spread(self.sample, self.protocol.attacked)
         faces = self.sample[which]
 
         def make():
@@ -754,7 +782,7 @@ class _Case:
     def harmless(self):
         """Edit real faces harmlessly, and see who is called fake and what maps show of it."""
         real = self.drawn[self.drawn.table.outcome == "real"]
-        faces = real[_spread(real, self.protocol.edited)]
+        faces = real[localisation.spread(real, self.protocol.edited)]
         quick = [config for config in self.moving if not config.slow]
         ways = {config.name: lambda detector, images, config=config: config.maps(
                     detector, images)[0] for config in quick}  # fmt: skip
@@ -763,7 +791,7 @@ class _Case:
 
     def shapley(self):
         """Tell how good the mean of the first and the last place is."""
-        which = _spread(self.sample, self.protocol.ordered)
+        which = localisation.spread(self.sample, self.protocol.ordered)
         faces = self.sample[which]
 
         def make():
@@ -793,7 +821,9 @@ class _Case:
         """Compare the maps of perturbed pictures with the pictures' own."""
 
         def make():
-            few = _spread(self.sample, self.protocol.slow_faces if config.slow else None)
+            few = localisation.spread(
+                self.sample, self.protocol.slow_faces if config.slow else None
+            )
             settings = self.protocol.slow_settings if config.slow else self.protocol.settings
             faces, heatmaps = self.sample[few], self.heatmaps(config.name, self.sample)[few]
             parts = []
@@ -815,7 +845,7 @@ class _Case:
         """Compare LIME's maps of two seeds."""
 
         def make():
-            few = _spread(self.sample, self.protocol.slow_faces)
+            few = localisation.spread(self.sample, self.protocol.slow_faces)
             config, faces = self.by_name["lime"], self.sample[few]
             again = replace(config, options=(*config.options, ("seed", 1)))
             heatmaps, _ = again.maps(self.detector, faces.images)
@@ -829,15 +859,20 @@ class _Case:
         """Follow the maps while the network's weights are shuffled."""
 
         def make():
-            faces = _spread(self.sample, 2 if config.slow else self.protocol.shuffled_faces)
-            curve = sanity.randomisation_curve(
-                self.detector,
-                lambda detector, images: config.maps(detector, images)[0],
-                self.sample.images[faces],
-                self.heatmaps(config.name, self.sample)[faces],
-                seed=self.seed,
-            )
-            return curve.assign(method=config.name)
+            count = self.protocol.shuffled_faces
+            faces = localisation.spread(self.sample, -(-count // 10) if config.slow else count)
+            heatmaps, parts = self.heatmaps(config.name, self.sample), []
+            for draw in range(min(self.protocol.draws, len(faces))):
+                own = faces[draw :: self.protocol.draws]
+                curve = sanity.randomisation_curve(
+                    self.detector,
+                    lambda detector, images: config.maps(detector, images)[0],
+                    self.sample.images[own],
+                    heatmaps[own],
+                    seed=self.seed + draw,
+                )
+                parts.append(curve.assign(face=own[curve.face], draw=draw))
+            return pd.concat(parts, ignore_index=True).assign(method=config.name)
 
         return self.parts.cached_table(f"shuffled/{config.name}", make)
 
@@ -845,6 +880,23 @@ class _Case:
         """Plant a cue, train on it and ask every method for it."""
         ways = {e.name: e.maps for e in self.configs if e.engine == "xaifake"}
         return self.parts.cached_table("planted", lambda: planted.sweep(self.pool, ways, self.seed))
+
+    def cue(self, cue):
+        """Fine-tune the detector to a cue and ask the methods of the registry for it."""
+
+        def make():
+            # Other engines and settings of the same methods are left to the tests of real fakes.
+            asked = [e for e in self.configs if e.engine == "xaifake" and not e.variant]
+            ways = {e.name: lambda detector, images, e=e: e.maps(detector, images)[0]
+                    for e in asked}  # fmt: skip
+            slow = [e.name for e in asked if e.slow]
+            return cues.planted_cue(
+                self.detector, self.test, cue, ways, slow, self.protocol.sample,
+                self.protocol.slow_faces, self.seed, progress=False,
+                **dict(self.protocol.fine_tuning),
+            )  # fmt: skip
+
+        return self.parts.cached_table(f"cues/{cue}", make)
 
     def filling(self, name):
         """Delete and insert cells with generic fills."""
@@ -886,21 +938,6 @@ def _draw_found(detector, faces, sample, count, seed):
     turns = table.groupby("target").cumcount().to_numpy()
     order = np.lexsort((turns, np.sort(later)))
     return faces[np.sort(table.row.to_numpy()[order][:count])]
-
-
-def _spread(faces, count=None):
-    """Return the places of so many faces, or of all, from the first to the last."""
-    count = len(faces) if count is None else min(count, len(faces))
-    return np.linspace(0, len(faces) - 1, count).round().astype(int)
-
-
-def _next_person(people):
-    """For each row give the next one, in turn, that shows another person."""
-    people = np.asarray(people)
-    rows = np.arange(len(people))
-    return np.array(
-        [next((j for j in np.roll(rows, -i - 1) if people[j] != people[i]), i) for i in rows]
-    )
 
 
 def _seconds(function):

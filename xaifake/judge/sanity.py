@@ -1,4 +1,4 @@
-"""Does a map depend on what the network has learned? (chapter 10_sanity).
+"""Does a map depend on what the network has learned? (chapter 12_sanity).
 
 These checks are read as passed or failed and rank nothing: a map of pure noise passes the
 randomisation test best of all (Binder et al. 2023).
@@ -135,6 +135,31 @@ def map_similarity(one, other):
 def _seen(heatmap):
     """Return a map as grey levels from 0 to 1: the formula of SSIM is not made for signs."""
     return (np.clip(heatmap / colour_limit(heatmap), -1, 1) + 1) / 2
+
+
+@takes_detector
+def shuffled_maps(
+    detector: Detector,
+    explainer: Callable,
+    images: np.ndarray,
+    order: str = "top_down",
+    steps: int = STEPS,
+    seed: int = 0,
+) -> tuple[list[float], np.ndarray]:
+    """Make a method's maps while the network loses what it has learned, to be looked at.
+
+    Parameters are those of `randomisation_curve` and `cascading_randomisation`.
+
+    Returns
+    -------
+    shares : list of float
+        Of the layers that are shuffled, first 0.
+    maps : numpy.ndarray of float, (1 + steps, N, H, W)
+    """
+    networks = [(0.0, detector)]
+    networks += [rest for _, *rest in cascading_randomisation(detector, order, steps, seed)]
+    shares, several = zip(*networks, strict=True)
+    return list(shares), np.stack([explainer(one, images) for one in several])
 
 
 @takes_detector

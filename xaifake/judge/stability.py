@@ -1,4 +1,4 @@
-"""Does a map stay when the picture is perturbed? (chapter 09_localisation).
+"""Does a map stay when the picture is perturbed? (chapter 11_localisation).
 
 The map of the perturbed picture is brought back to the picture's own place and compared with the
 picture's map, where pixels survived both ways (Tetkova and Hansen 2023 call it equivariance).
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xaifake.judge.perturbations import Perturbation
 
 TOP = 0.1
-# What stability was measured at: settings of chapter 8 that leave most verdicts as they were, and
+# What stability was measured at: settings of chapter 10 that leave most verdicts as they were, and
 # a turn that does not.
 SETTINGS = (
     Blur(0.5),

@@ -1,4 +1,4 @@
-"""What each claim of the paper is worth, by rules that were registered first (chapter 11_verdict).
+"""What each claim of the paper is worth, by rules that were registered first (chapter 14_verdict).
 
 ``assets/judge/claims.json`` says of each claim which quantity is measured, from which margin on it
 holds, and why. It was written before the numbers of the cross-fitted detectors existed and is never
