@@ -14,7 +14,11 @@ def texts(axis):
 
 def test_every_entry_is_of_its_kind_and_has_a_name_of_its_own():
     names = [method.name for method in default_methods()] + list(BASELINES)
-    assert len({figures.short(name) for name in names}) == len(names)
+    assert len({figures.readable(name) for name in names}) == len(names)
+    assert figures.readable("lrp.alpha_2_beta_1_IB") == "LRP alpha-2-beta-1 without bias"
+    assert (
+        figures.readable("lrp.sequential_preset_a_flat (iNNvestigate)") == "LRP preset A flat (iNN)"
+    )
     kinds = pd.Series([figures.kind(name) for name in names]).value_counts()
     assert kinds["baseline"] == len(BASELINES)
     engines = [method.engine for method in default_methods()]
@@ -27,7 +31,7 @@ def test_scores_stand_at_their_values_from_the_best_down():
     )
     figure = figures.plot_scores({"a": table, "b": table}, {"a": 0.2}, "mass")
     left, right = figure.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["lime", "chance"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["LIME", "chance"]
     points = {float(line.get_xdata()[0]): float(line.get_ydata()[0]) for line in right.lines}
     assert points == {0.2: -1.0, 0.6: 0.0}
     assert len(left.lines) == 3  # the two kinds, and the reference
@@ -51,7 +55,7 @@ def test_a_summary_leaves_empty_what_was_not_measured():
 
 def test_put_back_curves_start_at_nothing():
     means = pd.DataFrame({"method": ["best"] * 2, "percent": [5, 20], "value": [0.9, 1.1]})
-    line = figures.plot_restored(means, {"best": "greedy"}).axes[0].lines[0]
+    line = figures.plot_restored(means, ["best"]).axes[0].lines[0]
     assert line.get_xdata().tolist() == [0, 5, 20] and line.get_ydata().tolist() == [0, 0.9, 1.1]
 
 
@@ -79,9 +83,7 @@ def test_the_stored_tables_draw():
     assert panel.lines[0].get_xdata()[[0, -1]].tolist() == [0, 1]
     sweep = judged("planted")
     figure = figures.plot_planted(sweep[~sweep.partly], ["lime"])
-    assert [axis.get_title() for axis in figure.axes][:2] == ["detector's AUC", "lime"]
+    assert [axis.get_title() for axis in figure.axes][:2] == ["detector's AUC", "LIME"]
     filling = judged("filling")
-    figure = figures.plot_filling(
-        filling[filling.act == "deletion"], {"patch_effect": "causal map"}
-    )
+    figure = figures.plot_filling(filling[filling.act == "deletion"], ["patch_effect"])
     assert [axis.get_title() for axis in figure.axes] == ["filled with grey", "filled with blur"]

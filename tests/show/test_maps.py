@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
+from lime.lime_image import ImageExplanation
 
 from xaifake.show import figures, maps
 
@@ -20,7 +22,7 @@ def grid(figure, rows, columns):
 
 
 def limits(axes):
-    return [axis.images[0].get_clim() for axis in axes]
+    return [axis.images[-1].get_clim() for axis in axes]
 
 
 def test_a_heatmap_is_the_sum_over_colours():
@@ -34,13 +36,47 @@ def test_pictures_and_maps_stand_where_they_belong_with_names_and_titles():
     axes, _ = grid(maps.show_grid(ROWS, columns=["one", "two", "three"]), 2, 3)
     for line, items in zip(axes, ROWS.values(), strict=True):
         for axis, item in zip(line, items, strict=True):
-            (image,) = axis.images
+            image = axis.images[-1]
             np.testing.assert_array_equal(image.get_array(), item)
-    assert {axis.images[0].get_cmap().name for axis in axes[1]} == {maps.COLOURS}
+    assert {axis.images[-1].get_cmap().name for axis in axes[1]} == {maps.COLOURS}
     assert [axis.get_ylabel() for axis in axes[:, 0]] == ["face", "LIME"]
     assert not any(axis.get_ylabel() for axis in axes[:, 1:].flat)
     assert [axis.get_title() for axis in axes[0]] == ["one", "two", "three"]
     assert not any(axis.get_title() for axis in axes[1])
+
+
+def test_a_map_lies_on_a_faint_copy_of_its_picture():
+    heatmap = np.array([[0.0, 1.0], [-0.25, 0.0]])
+    axes, _ = grid(maps.show_grid({"face": PICTURES[:1], "map": [heatmap]}), 2, 1)
+    face, drawn = axes[1, 0].images
+    grey = PICTURES[0].mean(axis=-1)
+    np.testing.assert_allclose(255 - face.get_array(), maps.FAINT * (255 - grey))
+    assert face.get_extent() == drawn.get_extent()
+    limit = drawn.get_clim()[1]
+    np.testing.assert_allclose(drawn.get_alpha(), [[0, 1], [0.5 / limit, 0]])
+    grid_under = maps.show_grid({"face": PICTURES[:1], "map": [heatmap]}, under=PICTURES[1])
+    shown = grid(grid_under, 2, 1)[0][1, 0].images[0].get_array()
+    np.testing.assert_allclose(255 - shown, maps.FAINT * (255 - PICTURES[1].mean(axis=-1)))
+    (alone,) = maps.show_grid({"map": [heatmap]}).axes[0].images
+    assert alone.get_alpha() is None
+
+
+def test_a_scale_has_no_blue_half_where_nothing_speaks_against():
+    for values, lowest in ((np.eye(4), 0), (-np.eye(4), -1)):
+        _, (bar,) = grid(maps.show_grid({"map": [values]}), 1, 1)
+        assert bar.get_ylim() == (lowest, 1)
+
+
+def test_a_strip_shows_the_picture_and_then_how_each_map_changes():
+    shares = [0.0, 0.25, 1.0]
+    figure = maps.show_forgetting(PICTURES[0], {"one": MAPS, "other": MAPS[::-1]}, shares)
+    axes, _ = grid(figure, 2, 4)
+    titles = [axis.get_title().replace("\n", " ") for axis in axes[0]]
+    assert titles == ["the picture", "knows everything", "25% forgotten", "knows nothing"]
+    for line, items in zip(axes, (MAPS, MAPS[::-1]), strict=True):
+        for axis, item in zip(line, [PICTURES[0], *items], strict=True):
+            np.testing.assert_array_equal(axis.images[-1].get_array(), item)
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["one", "other"]
 
 
 def test_red_speaks_for_and_blue_against():
@@ -145,7 +181,7 @@ def test_channels_stand_in_rows_each_stretched_to_its_own_maximum():
     given = channels()
     shown = canvas(maps.show_channels(given, columns=2))
     assert shown.shape == (3 * 2 + 2 * maps.GAP, 2 * 3 + maps.GAP)
-    expected = np.ones_like(shown)
+    expected = np.full_like(shown, np.nan)  # the white of the page
     for number in range(5):
         channel = given[..., number]
         expected[place(*divmod(number, 2))] = channel / channel.max()
@@ -166,6 +202,33 @@ def test_silent_channels_are_grey():
     shown = canvas(maps.show_channels(given))
     assert (shown[place(0, 1)] == maps.SILENT).all()
     assert shown[place(0, 0)].max() == shown[place(0, 2)].max() == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_standardised_channels_forget_their_strength_and_one_without_any_is_plain():
+    given = channels(3)
+    given[..., 1] = 7
+    figure = maps.show_channels(given, standardised=True)
+    assert figure.axes[0].images[0].get_cmap().name == "viridis"
+    for number in (0, 2):
+        bytes_ = 64 * scipy.stats.zscore(given[..., number], axis=None) + 128
+        shown = canvas(figure)[place(0, number)]
+        np.testing.assert_allclose(256 * shown, np.clip(bytes_, 0, 256), atol=1e-9)
+    assert np.ptp(canvas(figure)[place(0, 1)]) == 0
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_strongest_segments_are_those_that_lime_itself_keeps(count):
+    segments = RNG.permutation(np.arange(144) % 12).reshape(12, 12)
+    segments[0] = 3  # the largest is not the strongest
+    weights = RNG.normal(size=12)
+    theirs = ImageExplanation(np.ones((12, 12, 3)), segments)
+    order = np.argsort(-np.abs(weights))
+    theirs.local_exp[0] = [(number, weights[number]) for number in order]
+    kept = {"positive_only": True, "hide_rest": True, "num_features": count}
+    _, mask = theirs.get_image_and_mask(0, **kept)
+    np.testing.assert_array_equal(maps.strongest_segments(weights[segments], count), mask == 1)
+    assert not maps.strongest_segments(-np.abs(weights)[segments], count).any()
 
 
 def test_chosen_channels_keep_their_order_and_carry_their_numbers():

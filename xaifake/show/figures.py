@@ -5,6 +5,8 @@ plain arrays and tables. Colours come from seaborn's ``colorblind`` palette; man
 carry the word on them.
 """
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,6 +20,28 @@ FACE_PARTS = (
     *((0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False)),
     *((36, 42, True), (42, 48, True), (48, 60, True), (60, 68, True)),
 )
+READABLE = {
+    "input_t_gradient": "input x gradient",
+    "gradient (absolute)": "size of the gradient",
+    "grad_cam": "Grad-CAM",
+    "guided_backprop": "Guided Backprop",
+    "integrated_gradients": "Integrated Gradients",
+    "lime": "LIME",
+    "(slic)": "(SLIC)",
+    "_IB": " without bias",
+    "patch_effect": "patch-effect map",
+    "(iNNvestigate)": "(iNN)",
+}
+
+
+def readable(method):
+    """Return a method's or a baseline's name as a figure shows it."""
+    name = re.sub(r"^lrp\.(sequential_)?", "LRP ", method)
+    name = re.sub(r"preset_([ab])", lambda found: f"preset {found[1].upper()}", name)
+    name = re.sub(r"alpha_(\d)_beta_(\d)", r"alpha-\1-beta-\2", name)
+    for long, short in READABLE.items():
+        name = name.replace(long, short)
+    return name.replace("_", " ")
 
 
 def subplots(rows, columns, size, **options):

@@ -1,4 +1,4 @@
-"""Figures of how methods score (chapters 09_localisation to 11_verdict).
+"""Figures of how methods score (chapters 11_localisation to 14_verdict).
 
 What knows nothing of the detector, a baseline, is orange everywhere; this package's methods are
 blue, iNNvestigate's purple. Every function returns the matplotlib figure.
@@ -12,17 +12,11 @@ import pandas as pd
 import seaborn as sns
 
 from xaifake.judge.localisation import BASELINES
-from xaifake.show.figures import PALETTE, in_rows, subplots
+from xaifake.show.figures import PALETTE, in_rows, readable, subplots
 
 COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1]}
 VERDICTS = {"holds": PALETTE[2], "undecided": "0.5", "does not hold": PALETTE[3]}
 SHAPES = {"method": "o", "iNNvestigate": "D", "baseline": "s"}
-SHORT = {
-    "lrp.sequential_preset_": "lrp preset ",
-    "integrated_gradients": "integrated gradients",
-    "_": " ",
-    " (iNNvestigate)": " (iNN)",
-}
 
 
 def kind(method):
@@ -30,13 +24,6 @@ def kind(method):
     if method in BASELINES:
         return "baseline"
     return "iNNvestigate" if method.endswith("(iNNvestigate)") else "method"
-
-
-def short(method):
-    """Return a name that fits beside a figure."""
-    for long, brief in SHORT.items():
-        method = method.replace(long, brief)
-    return method
 
 
 def plot_scores(panels, reference=None, xlabel="", order=None):
@@ -68,7 +55,7 @@ def plot_scores(panels, reference=None, xlabel="", order=None):
         if line is not None:
             axis.axvline(line, color="0.4", linestyle="--", linewidth=1)
         axis.set(title=title, xlabel=xlabel)
-        axis.set_yticks(list(places.values()), [short(e) for e in order], fontsize=7)
+        axis.set_yticks(list(places.values()), [readable(e) for e in order], fontsize=7)
         axis.grid(axis="x", alpha=0.3)
         sns.despine(ax=axis)
     for label, method in zip(axes[0, 0].get_yticklabels(), order, strict=True):
@@ -91,7 +78,7 @@ def plot_rank_agreement(table, methods):
     side = 0.9 + 0.3 * len(methods)
     figure, axes = subplots(1, 2, (2 * side + 1.2, side + 0.6), sharey=True)
     titles = {"rank_correlation": "as they are", "beyond_centre": "beyond the centre"}
-    names = [short(method) for method in methods]
+    names = [readable(method) for method in methods]
     both = pd.concat([table, table.rename(columns={"method": "other", "other": "method"})])
     for axis, (column, title) in zip(axes[0], titles.items(), strict=True):
         square = both.astype({"method": str, "other": str}).pivot(
@@ -133,7 +120,7 @@ def plot_stability(table, methods, score="correlation"):
         places = -np.arange(len(order))
         axis.barh(places, means[score], color=PALETTE[0], height=0.6)
         axis.plot(means[f"ceiling_{score}"], places, "|", color="black", ms=9, mew=1.6)
-        axis.set_title(short(method).replace(" ", "\n", 1), fontsize=7)
+        axis.set_title(readable(method).replace(" ", "\n", 1), fontsize=7)
         axis.set(xlim=(min(0, means[score].min()) - 0.02, 1.05))
         axis.set_yticks(places, order, fontsize=7)
         axis.tick_params(axis="x", labelsize=7)
@@ -163,7 +150,7 @@ def plot_randomisation(table, methods, score, reference=None):
             part = table[(table.order == order) & (table.method == method)]
             means, style = part.groupby("shuffled")[score].mean(), {"marker": "o", "ms": 3}
             line = [0, *means.index], [1, *means], styles[method]
-            axis.plot(*line, color=colour, label=short(method), **style)
+            axis.plot(*line, color=colour, label=readable(method), **style)
         axis.axhline(0, color="grey", lw=0.6)
         if reference is not None:
             axis.axhline(reference, color="0.3", linestyle="--", lw=1)
@@ -199,7 +186,7 @@ def plot_planted(table, methods):
     detected = table.groupby(["size", "contrast"]).detection.mean().unstack()
     found = table.groupby(["method", "size", "contrast"], observed=True).found.mean().unstack()
     grids = {"detector's AUC": detected}
-    grids |= {short(method): found.loc[method].reindex_like(detected) for method in methods}
+    grids |= {readable(method): found.loc[method].reindex_like(detected) for method in methods}
     figure, axes = in_rows(len(grids), min(5, len(grids)), 1.75, 1.7)
     for axis, (title, grid) in zip(axes.flat, grids.items(), strict=False):
         axis.axis("on")
@@ -223,17 +210,16 @@ def plot_restored(means, methods):
     ----------
     means : pandas.DataFrame
         Columns method, percent and value, a share of the gap.
-    methods : dict of str to str
-        Entries and what to call them.
+    methods : sequence of str
     """
     figure, axis = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
     known = {"best": "black", "patch_effect": "0.45"}
     others = iter(sns.color_palette("colorblind", len(methods)))
-    for method, name in methods.items():
+    for method in methods:
         part = means[means.method == method].sort_values("percent")
         baseline = kind(method) == "baseline"
         axis.plot(
-            [0, *part.percent], [0, *part.value], label=name, lw=1.8,
+            [0, *part.percent], [0, *part.value], label=readable(method), lw=1.8,
             color=known.get(method) or next(others), marker="s" if baseline else "o", ms=4,
             linestyle="--" if baseline else ":" if method in known else "-",
         )  # fmt: skip
@@ -251,8 +237,7 @@ def plot_filling(table, methods):
     ----------
     table : pandas.DataFrame
         Of `xaifake.judge.judged("filling")` for one act.
-    methods : dict of str to str
-        Entries and what to call them.
+    methods : sequence of str
     """
     fills = list(dict.fromkeys(table.fill))
     figure, axes = subplots(1, len(fills), (3.4 * len(fills) + 1.8, 3.2), sharey=True)
@@ -261,7 +246,7 @@ def plot_filling(table, methods):
             part = table[(table.fill == filled) & (table.method == method)]
             means, style = part.groupby("share").logit.mean(), {"marker": "o", "ms": 3}
             line = "--" if kind(method) == "baseline" else "-"
-            axis.plot(means.index, means, line, color=colour, label=methods[method], **style)
+            axis.plot(means.index, means, line, color=colour, label=readable(method), **style)
         axis.axhline(0, color="grey", lw=0.8)
         axis.set(title=f"filled with {filled}", xlabel="share of the picture")
     return _with_legend(figure, axes, "mean logit")
@@ -319,7 +304,7 @@ def plot_summary(table, better):
     size = (1.7 + 0.95 * table.shape[1], 0.9 + 0.26 * len(table))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(
-        shades.rename(index=short, columns=lambda name: fill(name, 11)), annot=text.to_numpy(),
+        shades.rename(index=readable, columns=lambda name: fill(name, 11)), annot=text.to_numpy(),
         fmt="", cmap="Blues", vmin=0, vmax=1.25, cbar=False, linewidths=0.5,
         annot_kws={"fontsize": 7}, ax=axis,
     )  # fmt: skip
