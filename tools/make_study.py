@@ -4,7 +4,7 @@
 
 writes `book/study/study.html`, a page without a server. A reader consents, judges forty faces alone
 and then again with the detector's answer, half of them with a map, answers five questions about the
-page of chapter 12, and keeps the answers as a file; nothing is sent anywhere. The faces are those
+page of chapter 15, and keeps the answers as a file; nothing is sent anywhere. The faces are those
 that come with the package, of people new to the detector: twenty that it judges rightly and twenty
 wrongly, by a draw with seed 0, as many fakes as genuine ones among each as there are.
 `xaifake.video.reliance` analyses the files.
@@ -40,7 +40,7 @@ QUESTIONS = (
          "As likely as the score says"), 1,
     ),
     (
-        "The page says: none of the signs that the software knows. What do you know now?",
+        "The page says: none of the signs that the software looks for. What do you know now?",
         ("The video is genuine", "The face is genuine, the rest may not be",
          "Not whether it is genuine"), 2,
     ),

@@ -8,6 +8,7 @@ from scipy.special import expit
 from xaifake import explain
 from xaifake.data.faces import Face
 from xaifake.errors import UserError
+from xaifake.explainers.registry import METHODS as METHODS_OF_EXPLAIN
 from xaifake.judge import faithfulness
 from xaifake.judge.localisation import BASELINES, region_masks
 from xaifake.video import case_report as module
@@ -179,12 +180,15 @@ def test_the_frames_that_decided_lie_furthest_on_the_side_of_the_verdict(logits,
     assert deciding_frames(np.array(logits), 2).tolist() == expected
 
 
-def test_methods_are_found_by_name_and_their_cost_is_known():
+def test_methods_are_found_by_name_and_their_cost_is_known(monkeypatch):
     configs = find_configs(METHODS)
     assert [config.name for config in configs] == list(METHODS)
     assert all(passes > 0 for passes in count_passes(configs).values())
     with pytest.raises(UserError, match="No method 'magic'"):
         find_configs(["magic"])
+    monkeypatch.setitem(METHODS_OF_EXPLAIN, "mine", None)  # one's own has been measured by nobody
+    with pytest.raises(UserError, match="No method 'mine'"):
+        find_configs(["mine"])
     with pytest.raises(UserError, match="No method is given"):
         find_configs([])
 

@@ -1,4 +1,4 @@
-"""The sixth room: a page about any video (chapter 12_explain_a_video)."""
+"""The sixth room: a page about any video (chapter 15_explain_a_video)."""
 
 from xaifake.lazy import attach
 

@@ -1,4 +1,4 @@
-"""What a file's Content Credentials say of its origin (chapter 12_explain_a_video).
+"""What a file's Content Credentials say of its origin (chapter 15_explain_a_video).
 
 Content Credentials are C2PA's signed notes on where a file comes from and what was done to it.
 They are read with c2pa-python, which is optional; nothing is asked of the network.
@@ -32,7 +32,7 @@ def content_credentials(path: str | Path) -> str:
     except C2paError:
         return "The file is of a format that cannot be searched for them, or they are damaged."
     if reader is None:
-        return "The file carries none, like most files."
+        return "This file carries none; most files do not, so that says nothing."
     return _told(json.loads(reader.json()), reader.get_validation_state())
 
 

@@ -1,4 +1,4 @@
-"""What a score is worth in words: none, weak or moderate evidence (chapter 12_explain_a_video).
+"""What a score is worth in words: none, weak or moderate evidence (chapter 15_explain_a_video).
 
 A probability that a network prints is read as a chance, and is none. So the page says a word, and
 a word is used only where it was earned: by how clips of known truth turned out whose people the

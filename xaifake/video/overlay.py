@@ -1,4 +1,4 @@
-"""A video with the heatmap over every face and the running score (chapter 12_explain_a_video)."""
+"""A video with the heatmap over every face and the running score (chapter 15_explain_a_video)."""
 
 from contextlib import ExitStack
 from itertools import islice, tee

@@ -1,4 +1,4 @@
-"""Pictures of a report, small enough to stand inside of it (chapter 12_explain_a_video)."""
+"""Pictures of a report, small enough to stand inside of it (chapter 15_explain_a_video)."""
 
 import io
 from itertools import pairwise

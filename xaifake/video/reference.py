@@ -1,6 +1,6 @@
 """What a detector knows: how its scores turned out before, and which faces are like those.
 
-(Chapter 12_explain_a_video.) A detector answers every picture with a number, also pictures of a
+(Chapter 15_explain_a_video.) A detector answers every picture with a number, also pictures of a
 kind that it has never seen. So a verdict on a reader's own video stands beside two things measured
 on faces whose truth is known: how often such a score was right, and how far the face at hand is
 from those faces. The distance is a guard: before it is believed, it is tried on pictures of no

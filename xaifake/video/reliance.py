@@ -1,4 +1,4 @@
-"""Whether people rely on a detector's answers where they should (chapter 12_explain_a_video).
+"""Whether people rely on a detector's answers where they should (chapter 15_explain_a_video).
 
 A study asks each reader about each face twice: before they know what the detector says, and after
 it. Advice helps who takes it where it is right and lets it be where it is wrong. Both are counted

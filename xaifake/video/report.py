@@ -1,4 +1,4 @@
-"""One page about a video: what was found of every face, on what grounds (12_explain_a_video).
+"""One page about a video: what was found of every face, on what grounds (15_explain_a_video).
 
 The page is a single file that asks for nothing else, runs no code, and explains its own words. All
 text that comes from the video's name or header is escaped by the template.

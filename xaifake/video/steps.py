@@ -1,4 +1,4 @@
-"""Whether somebody's score changes in a step, as if of two people (chapter 12_explain_a_video).
+"""Whether somebody's score changes in a step, as if of two people (chapter 15_explain_a_video).
 
 A fake that is taken for a real person by mistake would hide in that person's mean score. So the
 scores over time are searched for a part that contradicts the rest.

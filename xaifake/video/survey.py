@@ -1,4 +1,4 @@
-"""How often labelled videos get which word of evidence (chapter 12_explain_a_video).
+"""How often labelled videos get which word of evidence (chapter 15_explain_a_video).
 
 What the page says of a single video is worth as much as it was on videos like it. So whoever has
 some of which the truth is known can count.

@@ -1,4 +1,4 @@
-"""Who is seen in some footage, and where (chapter 12_explain_a_video).
+"""Who is seen in some footage, and where (chapter 15_explain_a_video).
 
 For training data a frame with several faces is thrown away, since nobody knows which one a label
 means (Malolan, Parekh and Kazi 2020, section III A). Here there is no label: everybody is followed

@@ -1,7 +1,7 @@
-"""What a report says, for readers who know nothing of the field (chapter 12_explain_a_video).
+"""What a report says, for readers who know nothing of the field (chapter 15_explain_a_video).
 
 Limits that turn numbers into words stand here, where they can be read and changed. Those for
-agreement and stability are the ones of chapter 11_verdict.
+agreement and stability are the ones of chapter 14_verdict.
 """
 
 from xaifake.video.evidence import WORDS as WORDS
@@ -58,6 +58,26 @@ _METHODS = {
         "LIME",
         "paints patches over with their average colour, in many combinations, and finds out which "
         "of them raise the score when they are left.",
+    ),
+    "occlusion": (
+        "Occlusion",
+        "covers one square after the other with grey, and shows how far the score falls.",
+    ),
+    "rise": (
+        "RISE",
+        "covers many random parts, and shows which places were seen when the score was high.",
+    ),
+    "smoothgrad": (
+        "SmoothGrad",
+        "averages the gradient over copies of the picture with a little noise.",
+    ),
+    "grad_cam_plus_plus": (
+        "Grad-CAM++",
+        "shows on which coarse areas the last layer of the detector relied, several if there are.",
+    ),
+    "kernel_shap": (
+        "KernelSHAP",
+        "paints patches over with their average colour, and shares the score out among them.",
     ),
 }
 _LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
@@ -138,7 +158,7 @@ def clock(seconds):
 FINDINGS = {
     "moderate": "moderate signs of a swapped face, no proof",
     "weak": "weak signs of a swapped face, no proof",
-    "none": "none of the signs that the software knows, which does not mean genuine",
+    "none": "none of the signs that the software looks for, which does not mean genuine",
     "withheld": "no answer",
 }
 
@@ -163,18 +183,22 @@ def doubt(report, prediction, word):
     if not report.measured:
         told = ["The software was not tested on anything like this: the answer may mean nothing."]
     elif word == "none":
-        told = [f"In tests {_so_many(n, 'fakes', 'manipulated')}."]
+        told = [
+            f"In tests {n['fakes']} of {n['of_fakes']} manipulated clips were missed like this."
+        ]
     else:
-        told = [f"In tests {_so_many(n, 'reals', 'genuine')}, too."]
+        told = [
+            f"In tests {n['fakes']} of {n['of_fakes']} manipulated clips got this answer, and "
+            f"{n['reals']} of {n['of_reals']} genuine ones."
+        ]
         if not evidence.share(word, RARE)[1] >= 0.5:
-            told += ["Where few videos are manipulated, most such answers can be false alarms."]
+            told += [
+                f"If only {100 * RARE:g} video in 100 is manipulated, most such answers can be "
+                "false alarms."
+            ]
     if len(prediction.logits) < FEW:
         told += [f"It rests on {_count(len(prediction.logits), 'frame')} only."]
     return " ".join(told)
-
-
-def _so_many(counts, kind, name):
-    return f"{counts[kind]} of {counts[f'of_{kind}']} {name} clips got this answer"
 
 
 def below_map(tested):
