@@ -62,9 +62,10 @@ $(PACKAGES): $(LOCK)
 	@python=$$(sh tools/find_python.sh $(PYTHON)) || exit 1; \
 	echo "Making .venv with $$($$python --version); this takes some minutes."; \
 	$$python -m venv --clear .venv
-	@# uv takes half a minute where pip takes three; pip is what every Python brings.
+	@# uv takes half a minute where pip takes three; pip is what every Python brings. Constraints of
+	@# pyproject.toml are for the lock: beside hashes uv refuses them.
 	@{ $(PIP) install --quiet --require-hashes -r requirements/uv.txt && \
-		$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode \
+		$(BIN)/uv pip install --no-config --python $(BIN)/python --require-hashes --compile-bytecode \
 		$(if $(CI),--quiet) -r requirements/requirements.txt; } || \
 	{ echo "uv could not install the packages; pip does, which takes some minutes."; \
 		$(PIP) install --require-hashes -r requirements/requirements.txt; }

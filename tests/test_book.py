@@ -25,7 +25,7 @@ import run_chapters
 
 pytestmark = pytest.mark.pages
 CHAPTERS = chapters.chapter_paths()
-CODED = ("06_lrp", "12_explain_a_video")  # chapters with code in all of its colours
+CODED = ("07_lrp", "15_explain_a_video")  # chapters with code in all of its colours
 # The theme declares this constant twice on every page, which harms nothing.
 THEMES_OWN_ERROR = "Identifier 'THEBE_JS_URL' has already been declared"
 # What axe finds in the parts that are not ours, as (rule, what the element's HTML begins with).
@@ -216,7 +216,7 @@ def weight(path):
 
 def test_no_page_is_over_3_megabytes(html, names):
     weights = {name: weight(html / name) for name in names}
-    assert weights["notebooks/06_lrp.html"] > 1_000_000  # its pictures are counted
+    assert weights["notebooks/08_auditing.html"] > 1_000_000  # its pictures are counted
     assert {name: weight for name, weight in weights.items() if weight > MOST_BYTES} == {}
 
 
@@ -225,7 +225,7 @@ def test_the_search_finds_relevance(address, tab):
     page.goto(f"{address}/search.html?q=relevance")
     page.wait_for_selector("#search-results .search-summary >> text=/found/i")
     found = page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
-    assert any("notebooks/06_lrp.html" in link for link in found)
+    assert any("notebooks/07_lrp.html" in link for link in found)
 
 
 def axe_faults(page, name, options=None, context=None):
@@ -277,7 +277,7 @@ def test_every_page_fits_a_phone(opened):
 
 def test_the_first_key_leads_past_the_menu(address, tab):
     page = tab()
-    page.goto(f"{address}/notebooks/06_lrp.html", wait_until="load")
+    page.goto(f"{address}/notebooks/07_lrp.html", wait_until="load")
     page.keyboard.press("Tab")
     assert "main content" in page.evaluate("document.activeElement.textContent")
     page.keyboard.press("Enter")
@@ -319,7 +319,7 @@ def test_a_term_shows_its_definition_when_focused(address, tab):
 
 def test_from_a_chapter_to_the_code_behind_a_figure_in_two_clicks(address, tab):
     page = tab()
-    page.goto(f"{address}/notebooks/06_lrp.html", wait_until="load")
+    page.goto(f"{address}/notebooks/08_auditing.html", wait_until="load")
     page.locator("a.sphinx-codeautolink-a", has_text="show_gallery").first.click()
     config = page.locator("dt", has=page.locator(":target")).or_(page.locator("dt:target"))
     config.get_by_text("[source]").click()

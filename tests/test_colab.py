@@ -33,14 +33,16 @@ PINS = chapters.ROOT / "requirements" / "colab.txt"
 # What a clone of the repository must hold for the library to be installed and a chapter opened.
 PUBLISHED = ("xaifake", "notebooks", "pyproject.toml", "README.md", "CITATION.cff", "_config.yml")
 PUBLISHED += ("LICENSE", "LICENSE-TEXT", "index.md")
-WITH_CLIPS = ("02_face_extraction", "03_training", "10_sanity", "12_explain_a_video")
-WITH_FACES = ("04_activations", "05_lime", "06_lrp", "07_gradients", "08_perturbations")
-WITH_FACES += ("09_localisation", "11_verdict")
+WITH_CLIPS = ("02_face_extraction", "03_training", "12_sanity", "13_evidence")
+WITH_CLIPS += ("15_explain_a_video",)
+WITH_FACES = ("04_evaluation", "05_activations", "06_lime", "07_lrp", "08_auditing")
+WITH_FACES += ("09_gradients", "10_perturbations", "11_localisation", "14_verdict")
 FRAMES = {"real": 4, "fake": 2}
 SHORT = {
     "precision": "float32",
     "train_epochs": 1,
     "images_per_epoch": 32,
+    "practice_steps": 2,
     "test_faces": 40,
     "weights": None,  # a network that was trained for a minute finds no fakes to explain
     "judged_folder": None,  # measuring all methods takes an hour

@@ -11,7 +11,7 @@ from page_code import QUIET, python_blocks, run, run_here
 CHAPTERS = [path.stem for path in chapters.chapter_paths()]
 FOLDER = chapters.ROOT / "book" / "exercises"
 # The guard that no page lives on what an earlier one left behind in the process that they share.
-IN_A_PROCESS = "04_activations"
+IN_A_PROCESS = "05_activations"
 EXERCISE = re.compile(r"^## Exercise (\d+): (.+)$", re.MULTILINE)
 ANSWER = re.compile(
     r"<details>\n<summary>(?P<title>.+?)</summary>\n\n(?P<text>.*?)\n\n</details>", re.DOTALL

@@ -65,7 +65,7 @@ def cleared(cells):
 
 
 def test_what_is_solved_passes_and_what_is_handed_out_does_not(tmp_path):
-    (path,) = export_exercises.export("nbgrader", tmp_path, ["11_verdict"])
+    (path,) = export_exercises.export("nbgrader", tmp_path, ["14_verdict"])
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     first = cells[: 1 + next(k for k, cell in enumerate(cells) if kind_of(cell) == "test")]
     assert "Right" in run_here([cell.source for cell in first], tmp_path)
@@ -90,17 +90,17 @@ def test_nbgrader_gives_the_solved_assignment_its_points_and_the_blank_one_none(
     environment = {**os.environ, "JUPYTER_PATH": str(tmp_path), "PYTHONPATH": str(chapters.ROOT)}
     environment["PATH"] = f"{tools / 'bin'}{os.pathsep}{environment['PATH']}"
     here = {"cwd": course, "env": environment}
-    (solved,) = export_exercises.export("nbgrader", course / "source", ["11_verdict"])
-    run("nbgrader", "generate_assignment", "11_verdict", **here)
-    blank = course / "release" / "11_verdict" / solved.name
+    (solved,) = export_exercises.export("nbgrader", course / "source", ["14_verdict"])
+    run("nbgrader", "generate_assignment", "14_verdict", **here)
+    blank = course / "release" / "14_verdict" / solved.name
     for student, notebook in {"solved": solved, "blank": blank}.items():
-        folder = course / "submitted" / student / "11_verdict"
+        folder = course / "submitted" / student / "14_verdict"
         folder.mkdir(parents=True)
         shutil.copy(notebook, folder)
     run(
         "nbgrader",
         "autograde",
-        "11_verdict",
+        "14_verdict",
         "--create",
         "--ExecutePreprocessor.timeout=600",
         **here,

@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from chapters import ROOT
+from page_code import python_blocks
+
 VIDEO = ("av", "dlib", "cv2")
 PLOTS = ("matplotlib", "seaborn")
 LEARNING = ("lime", "skimage", "sklearn")
@@ -72,6 +75,9 @@ detector = Detector.from_keras(keras.Sequential(layers), check=False)
 images = np.zeros((2, 8, 8, 3), np.uint8)
 for method in ("gradient", "integrated_gradients", "guided_backprop", "grad_cam", "lrp.epsilon"):
     assert explain(detector, images, method).columns["logit"].shape == (2,)
+some = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+exec(sys.argv[1])
+assert relevance.shape == some.shape and np.abs(relevance).max() > 0
 for wanted, extra in (("lime", "lime"), (None, "data")):
     try:
         explain(detector, images, "lime") if wanted else __import__("xaifake.data").data.load_faces
@@ -81,7 +87,12 @@ for wanted, extra in (("lime", "lime"), (None, "data")):
 
 
 def test_five_packages_explain_a_detector_and_for_the_rest_an_extra_is_named():
-    done = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True)
+    page = (ROOT / "book" / "bring_your_own.md").read_text(encoding="utf-8")
+    (six,) = [block for block in python_blocks(page) if "keras.applications" in block]
+    *lines, shown = six.replace("xaifake.explain", "explain").splitlines()
+    assert len(lines) == 6 and shown.startswith("print")  # as the page says
+    command = [sys.executable, "-c", CORE, "\n".join(lines)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     told = done.stdout.splitlines()
     assert re.match("The method 'lime' needs .*, which is not installed: run", told[0])

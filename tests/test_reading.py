@@ -45,7 +45,7 @@ def caption_faults(notebook):
         if "{" in caption or "\n" in caption:
             found.append(f"cell {number}: a caption with a role or of several paragraphs")
         if not re.fullmatch(r"fig-\d\d-[a-z0-9-]+", name):
-            found.append(f"cell {number}: no name such as fig-06-rules ({name!r})")
+            found.append(f"cell {number}: no name such as fig-08-rules ({name!r})")
         # MyST-NB makes a figure of each output, and would give all of them the one name.
         if sum("data" in output for output in cell.outputs) > 1:
             found.append(f"cell {number}: a picture and another output share one caption")
@@ -153,8 +153,8 @@ def test_two_openers_and_a_second_output_are_found():
     "link",
     [
         "",
-        "Introduced in [chapter 3](../notebooks/04_activations.ipynb).",
-        "Introduced in [chapter 5](../notebooks/05_nothing.ipynb).",
+        "Introduced in [chapter 3](../notebooks/05_activations.ipynb).",
+        "Introduced in [chapter 6](../notebooks/05_nothing.ipynb).",
     ],
 )
 def test_a_glossary_entry_without_its_chapter_is_found(link):

@@ -41,7 +41,7 @@ def test_the_command_line_takes_every_stage(profile, tmp_path):
     weights = str(found["train"]["out"] / "weights.safetensors")
     assert found["extract"]["out"] == found["train"]["faces"] == found["judge"]["faces"]
     assert str(found["judge"]["weights"]) == weights
-    for chapter in ("04_activations", "11_verdict"):
+    for chapter in ("05_activations", "14_verdict"):
         assert str((chapters.NOTEBOOKS / profile[chapter]["weights"]).resolve()) == weights
 
 

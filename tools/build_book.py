@@ -21,7 +21,7 @@ import make_interactive
 import make_slides
 import pages
 
-ALONE = ("examples", "study")  # folders of pages of their own, which chapter 12 links to
+ALONE = ("examples", "study")  # folders of pages of their own, which chapter 15 links to
 SOURCES = ("_config.yml", "_toc.yml", "index.md", "book")
 # On paper nothing can be clicked open: answers are shown, and what only a screen needs is not.
 PAPER = Path(__file__).with_name("paper.css")

@@ -1,7 +1,7 @@
 """Write the exercises of the book as assignments for nbgrader or otter-grader.
 
     python tools/export_exercises.py nbgrader course/source
-    python tools/export_exercises.py otter assignments 05_lime 06_lrp
+    python tools/export_exercises.py otter assignments 06_lime 07_lrp
 
 One notebook per chapter, made from `book/exercises`, in the instructor's form of the grader: with
 solutions, which `nbgrader generate_assignment` or `otter assign` takes out. nbgrader's go into

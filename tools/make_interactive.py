@@ -2,7 +2,7 @@
 
     python tools/make_interactive.py
 
-computes their arrays with the calls and the faces of chapters 5, 6 and 8, some minutes on two CPU
+computes their arrays with the calls and the faces of chapters 6, 7 and 10, some minutes on two CPU
 cores, and stores them in `book/interactive/arrays`; what is stored already is left alone. The
 build of the book draws them (`render`): each state of a figure is a picture of its own with a
 caption. `book/_static/interactive.js` adds the controls and hides all states but one; without

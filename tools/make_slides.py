@@ -4,7 +4,7 @@
 
 reads `book/slides/lecture_*.md` and the pictures stored in `notebooks/`, and writes one file of
 HTML per lecture into `_build/html/slides`; the build of the book does the same. In an outline `---`
-separates slides, a paragraph that begins with `Note:` is for the speaker, and `![](fig-06-rules)`
+separates slides, a paragraph that begins with `Note:` is for the speaker, and `![](fig-08-rules)`
 stands for the figure of that name, with its alternative text and its caption.
 """
 

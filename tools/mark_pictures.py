@@ -97,7 +97,8 @@ def main():
     for folder in (FACES, LEAKAGE_FACES):
         mark_faces(folder)
     for path in _images():
-        path.write_bytes(marked(path.read_bytes(), SOURCES.get(path.name, DRAWN)))
+        kind = DRAWN if path.parent == IMAGES else FIGURE
+        path.write_bytes(marked(path.read_bytes(), SOURCES.get(path.name, kind)))
     for path in _pages():
         mark_page(path)
     for path in chapters.chapter_paths():

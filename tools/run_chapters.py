@@ -1,7 +1,7 @@
 """Run the chapters with papermill, two at a time, and leave the executed copies in a folder.
 
-    python tools/run_chapters.py --profile demo --out _build/executed [notebooks/06_lrp.ipynb ...]
-    python tools/run_chapters.py --store [notebooks/06_lrp.ipynb ...]
+    python tools/run_chapters.py --profile demo --out _build/executed [notebooks/07_lrp.ipynb ...]
+    python tools/run_chapters.py --store [notebooks/07_lrp.ipynb ...]
 
 All chapters if none is named. A profile is a file `notebooks/profiles/<profile>.yml` with a section
 for every chapter: its parameters, by name. What it does not name keeps the value that the chapter
@@ -28,7 +28,7 @@ import chapters
 PROFILES = ("smoke", "demo", "paper")
 JOBS = 2
 # Those that take longest come first, so that the processes end at about the same time.
-LONGEST = ("03_training", "10_sanity", "12_explain_a_video", "06_lrp", "05_lime")
+LONGEST = ("03_training", "12_sanity", "08_auditing", "15_explain_a_video", "06_lime")
 
 
 def read_profile(name, notebooks=chapters.NOTEBOOKS):

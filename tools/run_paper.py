@@ -35,7 +35,7 @@ def stages(profile, data, scheduler=None):
     frames, scale = cut["frames_per_video"], ["--scale", trained["scale"]]
     own = [*scale, "--weights", run / "weights.safetensors"]
     cluster = ["--scheduler", scheduler] if scheduler else []
-    judged = ["judge", "--out", _place(profile["11_verdict"]["judged_folder"])]
+    judged = ["judge", "--out", _place(profile["14_verdict"]["judged_folder"])]
     found = {
         "catalogue": ["catalogue", data, "--json"],
         "extract": [

@@ -3,8 +3,8 @@
     python tools/scale_page.py
 
 Reads xaifake/assets/benchmarks/explanations.csv, which `python benchmarks/explanations.py --store`
-writes; fills the places of book/scale.md that are marked by comments, and draws
-book/images/costs.svg.
+writes, and what `python benchmarks/lrp.py --store` measured of three LRP engines; fills the places
+of book/scale.md that are marked by comments, and draws book/images/costs.svg.
 """
 
 import re
@@ -14,6 +14,7 @@ import pandas as pd
 
 import chapters
 from xaifake.data.marks import FIGURE, marked
+from xaifake.explainers.stored import lrp_benchmark
 
 PAGE = chapters.ROOT / "book" / "scale.md"
 PICTURE = chapters.ROOT / "book" / "images" / "costs.svg"
@@ -24,7 +25,7 @@ PANELS = {
     "num_samples": "samples of LIME",
     "steps": "steps of Integrated Gradients",
 }
-MARKED = re.compile(r"(?<=<!-- methods -->\n).*?(?=\n<!-- /methods -->)", re.DOTALL)
+MARKED = re.compile(r"(?<=<!-- (\w{7}) -->\n).*?(?=\n<!-- /\1 -->)", re.DOTALL)
 
 
 def methods_table(costs):
@@ -41,6 +42,19 @@ def methods_table(costs):
         cells += [f"{found.passes[batch][name]:.1f}" for batch in batches]
         cells += [f"{memory[name]:,.0f}" if name in memory else ""]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def engines_table(speed):
+    """Return a Markdown table: maps per second, passes and the first map's seconds, by engine."""
+    shown = {"maps_per_second": "maps/s", "passes": "passes", "first_map_s": "first map, s"}
+    found = speed.pivot(index="rule", columns="engine", values=list(shown))
+    engines = ("xaifake", "innvestigate", "zennit")
+    head = [f"{engine}: {title}" for engine in engines for title in shown.values()]
+    lines = [f"| rule | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
+    for rule in speed.rule.unique():
+        row = [found.loc[rule, (column, engine)] for engine in engines for column in shown]
+        lines.append(f"| `{rule}` | {' | '.join('' if v != v else f'{v:.1f}' for v in row)} |")
     return "\n".join(lines)
 
 
@@ -62,8 +76,9 @@ def growth_figure(costs):
 
 
 def filled(page, costs):
-    """Return the page's text with the table made anew from the measured costs."""
-    return MARKED.sub(lambda _: f"\n{methods_table(costs)}\n", page)
+    """Return the page's text with the tables made anew from what was measured."""
+    tables = {"methods": methods_table(costs), "engines": engines_table(lrp_benchmark())}
+    return MARKED.sub(lambda found: f"\n{tables[found[1]]}\n", page)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ BRANCH = "main"
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)")
 COLAB = "https://colab.research.google.com/github/{name}/blob/" + BRANCH + "/notebooks/"
 # Colab has dlib but not its models, which these chapters need.
-WITH_DLIB_MODELS = ("02_face_extraction", "12_explain_a_video")
+WITH_DLIB_MODELS = ("02_face_extraction", "15_explain_a_video")
 # iNNvestigate's metadata forbids today's versions, on which it runs. Colab has tf_keras so far.
-INNVESTIGATE = ("06_lrp", "08_perturbations")
+INNVESTIGATE = ("08_auditing", "10_perturbations")
 INNVESTIGATE_PACKAGES = {
     "tf_keras": "tf_keras",
     "innvestigate": "--no-deps --ignore-requires-python innvestigate==2.1.2",

@@ -69,7 +69,7 @@ def _moments(rows, count):
 
 
 def ship_mean_masks(faces):
-    """Store where the training fakes are manipulated on average, a baseline of chapter 9."""
+    """Store where the training fakes are manipulated on average, a baseline of chapter 11."""
     means = {f"{scale}": average_mask(faces, "train", scale) for scale in SCALES}
     MEAN_MASKS.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(MEAN_MASKS, **{k: mask.astype(np.float16) for k, mask in means.items()})

@@ -71,7 +71,7 @@ def test_uneven_times_are_spread_over_time_and_not_over_frames(tmp_path):
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=50, unique=True), st.integers(1, 60))
 def test_a_spread_takes_the_frames_nearest_to_even_times(stamps, count):
-    """The formula of chapter 12, searched through without sorting."""
+    """The formula of chapter 15, searched through without sorting."""
     stamps = np.array(sorted(stamps))
     numbers = Media(Path("x"), "video", _stamps=stamps).spread(count)
     assert numbers[0] == 0 and (count == 1 or numbers[-1] == len(stamps) - 1)

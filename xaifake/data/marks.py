@@ -1,4 +1,4 @@
-"""What a picture or video is, told to machines (chapter 1_dataset): IPTC's digital source type.
+"""What a picture or video is, told to machines (chapter 01_dataset): IPTC's digital source type.
 
 The words on a picture are for people. Beside them each file that the project makes says in its
 metadata, as XMP, from what kind of source it is, by a term of the IPTC's vocabulary
@@ -23,7 +23,6 @@ SWAP = "compositeCapture"
 COMPOSITE = "composite"  # of elements of any kind, as of a user's frame and a map
 FIGURE = "dataDrivenMedia"  # a digital media representation of data
 MASK = "algorithmicMedia"
-CAPTURE = "digitalCapture"
 ILLUSTRATION = "manipulated research illustration"
 LABELLED = ("animated from portraits, face not swapped", ILLUSTRATION)  # by the label
 _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"

@@ -1,4 +1,4 @@
-"""Frames of a video, a folder of pictures or a picture, of any format (chapter 12_explain_a_video).
+"""Frames of a video, a folder of pictures or a picture, of any format (chapter 15_explain_a_video).
 
 The one reader of the page, the overlay and the extraction of faces. What somebody brings is read as
 far as it can be, and what is wrong with it is told; training data are read strictly.

@@ -1,4 +1,4 @@
-"""Checkers of part "Can it be believed?" (exercises of chapters 08_perturbations to 11_verdict)."""
+"""Checkers of part "Can it be believed?" (exercises of chapters 10_perturbations to 14_verdict)."""
 
 import numpy as np
 

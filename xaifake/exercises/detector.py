@@ -1,4 +1,4 @@
-"""Checkers of part "The detector" (exercises of chapter 03_training)."""
+"""Checkers of part "The detector" (exercises of chapters 03_training and 04_evaluation)."""
 
 import numpy as np
 

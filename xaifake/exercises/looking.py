@@ -1,4 +1,4 @@
-"""Checkers of part "Looking inside" (exercises of chapters 04_activations to 07_gradients)."""
+"""Checkers of part "Looking inside" (exercises of chapters 05_activations to 09_gradients)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Checkers of part "Showing it" (exercises of chapter 12_explain_a_video)."""
+"""Checkers of part "Showing it" (exercises of chapter 15_explain_a_video)."""
 
 import numpy as np
 
