@@ -196,7 +196,7 @@ def draw_rules(faces):
         rows = {"notebooks": [over_face(image, grid.heatmaps[name][0]) for name in names]}
         rows["book"] = [grid.own[name][0] for name in names]
         titles = [name.removeprefix("lrp.").replace("_preset", "\npreset") for name in names]
-        yield f"lrp_rules_{half + 1}", show_grid(rows, titles, [True] * 5, width=1.6)
+        yield f"lrp_rules_{half + 1}", show_grid(rows, titles, [True] * 5, width=1.6, under=image)
 
 
 def draw_gradients(detector, book, image):
@@ -207,7 +207,7 @@ def draw_gradients(detector, book, image):
         rows["notebooks"].append(over_face(image, heatmaps(theirs)[0]))
         rows["book"].append(heatmaps(xaifake.explain(book, image[None], name))[0])
     titles = [name.replace("_", " ") for name in names]
-    yield "gradients", show_grid(rows, titles, [True] * 2, width=2)
+    yield "gradients", show_grid(rows, titles, [True] * 2, width=2, under=image)
 
 
 def both_engines(detector, images, rule):

@@ -2,38 +2,27 @@
 
     python tools/front_page.py
 
-A fake that the larger scale's detector finds, and where three methods see the reason. The fake is
-that of a whole face with the median logit among those found, of the first frames of the clips that
-come with the package.
+The fake is that of the page about the institute's notebooks: of the whole-face fakes that the
+detector finds, the one with the median logit. Beside it is where three methods see the reason.
 """
-
-import numpy as np
 
 import chapters
 import xaifake
+from authors_page import median_fake
 from xaifake.data import load_faces
 from xaifake.data.marks import SWAP, marked
 from xaifake.detector import Detector
-from xaifake.scales import SCALES
+from xaifake.scales import SCALE
 from xaifake.show.maps import heatmaps, show_gallery
 
 PICTURE = chapters.ROOT / "book" / "images" / "front.png"
 METHODS = ("input_t_gradient", "lrp.sequential_preset_b_flat", "guided_backprop")
 
 
-def median_find(detector, faces):
-    """Return the found fake of a whole face with the median logit, one of `Faces`."""
-    first = (faces.table.region == "whole") & ~faces.table.duplicated("video")
-    rows = np.flatnonzero(first & (faces.labels == 1))
-    logits = detector.logits(faces.images[rows])
-    rows, logits = rows[logits > 0], logits[logits > 0]
-    return faces[int(rows[np.argsort(logits)[len(rows) // 2]])]
-
-
 def draw():
     """Return the figure."""
-    detector = Detector.pretrained(SCALES[-1])
-    face = median_find(detector, load_faces(scale=SCALES[-1]))
+    detector = Detector.pretrained(SCALE)
+    face, _ = median_fake(detector, load_faces(scale=SCALE))
     maps = {name: heatmaps(xaifake.explain(detector, face.images, name))[0] for name in METHODS}
     return show_gallery(face.images[0], maps, face.masks[0], columns=4, width=2.0)
 

@@ -15,6 +15,8 @@ def texts(axis):
 def test_every_entry_is_of_its_kind_and_has_a_name_of_its_own():
     names = [method.name for method in default_methods()] + list(BASELINES)
     assert len({figures.readable(name) for name in names}) == len(names)
+    assert figures.readable("grad_cam_plus_plus") == "Grad-CAM++"
+    assert figures.readable("what will rise") == "what will rise"  # no method's name
     assert figures.readable("lrp.alpha_2_beta_1_IB") == "LRP alpha-2-beta-1 without bias"
     assert (
         figures.readable("lrp.sequential_preset_a_flat (iNNvestigate)") == "LRP preset A flat (iNN)"

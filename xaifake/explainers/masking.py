@@ -196,7 +196,9 @@ def kernel_shap(
     segments = segment(request, segmentation)
     counts = segments.max((1, 2)) + 1
     if num_samples < counts.max():
-        raise UserError(f"num_samples={num_samples}: give at least one a segment, {counts.max()}.")
+        raise UserError(
+            f"num_samples={num_samples}: give at least one per segment, {counts.max()}."
+        )
     fills = zip(request.images, segments, make_fills(request, fill), strict=True)
     fills = [_mean_colours(image, own) if f is None else f for image, own, f in fills]
     drawn = [coalitions(count, num_samples, seed) for count in counts]

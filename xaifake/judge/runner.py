@@ -534,10 +534,10 @@ class _Case:
         if last:
             made["cost"] = pd.concat([self.cost(config) for config in self.configs])
             if self.moving:
-                made["randomisation"] = pd.concat(map(self.shuffled, self.moving))
+                made["randomisation"] = pd.concat([self.shuffled(one) for one in self.moving])
             made["planted"] = self.planted()
         if tuned and self.protocol.cues:
-            made["planted_xception"] = pd.concat(map(self.cue, self.protocol.cues))
+            made["planted_xception"] = pd.concat([self.cue(one) for one in self.protocol.cues])
         if self.originals:
             made["sums"] = pd.concat([self.sums(e) for e in self.configs if not e.slow])
             made["faithfulness"] = pd.concat([self.restored(name) for name in self.names()])

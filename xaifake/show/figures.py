@@ -24,24 +24,28 @@ READABLE = {
     "input_t_gradient": "input x gradient",
     "gradient (absolute)": "size of the gradient",
     "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
     "guided_backprop": "Guided Backprop",
     "integrated_gradients": "Integrated Gradients",
+    "kernel_shap": "KernelSHAP",
     "lime": "LIME",
-    "(slic)": "(SLIC)",
-    "_IB": " without bias",
+    "lime (slic)": "LIME (SLIC)",
     "patch_effect": "patch-effect map",
-    "(iNNvestigate)": "(iNN)",
+    "rise": "RISE",
+    "smoothgrad": "SmoothGrad",
 }
 
 
 def readable(method):
     """Return a method's or a baseline's name as a figure shows it."""
-    name = re.sub(r"^lrp\.(sequential_)?", "LRP ", method)
+    if method in READABLE:
+        return READABLE[method]
+    name, bracket, settings = method.partition(" (")
+    name = READABLE.get(name, re.sub(r"^lrp\.(sequential_)?", "LRP ", name))
     name = re.sub(r"preset_([ab])", lambda found: f"preset {found[1].upper()}", name)
     name = re.sub(r"alpha_(\d)_beta_(\d)", r"alpha-\1-beta-\2", name)
-    for long, short in READABLE.items():
-        name = name.replace(long, short)
-    return name.replace("_", " ")
+    name = name.replace("_IB", " without bias").replace("_", " ")
+    return name + bracket + settings.replace("iNNvestigate", "iNN")
 
 
 def subplots(rows, columns, size, **options):

@@ -1,6 +1,6 @@
 """The checks of the judging chapters, for one verdict (chapter 15_explain_a_video).
 
-Chapters 10 to 12 measure methods over many faces. Here the same questions are asked of one verdict:
+Chapters 10 to 13 measure methods over many faces. Here the same questions are asked of one verdict:
 where the maps lie, whether they agree, whether they stay under a little blur and rotation, and,
 where the original is known, what the detector really reacts to.
 """
