@@ -7,6 +7,7 @@ writes, and what `python benchmarks/lrp.py --store` measured of three LRP engine
 of book/scale.md that are marked by comments, and draws book/images/costs.svg.
 """
 
+import math
 import re
 
 import matplotlib.pyplot as plt
@@ -46,15 +47,19 @@ def methods_table(costs):
 
 
 def engines_table(speed):
-    """Return a Markdown table: maps per second, passes and the first map's seconds, by engine."""
-    shown = {"maps_per_second": "maps/s", "passes": "passes", "first_map_s": "first map, s"}
-    found = speed.pivot(index="rule", columns="engine", values=list(shown))
-    engines = ("xaifake", "innvestigate", "zennit")
-    head = [f"{engine}: {title}" for engine in engines for title in shown.values()]
-    lines = [f"| rule | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
-    for rule in speed.rule.unique():
-        row = [found.loc[rule, (column, engine)] for engine in engines for column in shown]
-        lines.append(f"| `{rule}` | {' | '.join('' if v != v else f'{v:.1f}' for v in row)} |")
+    """Return a Markdown table: maps per second (and passes), and the first map's seconds."""
+    engines, speed = ("xaifake", "innvestigate", "zennit"), speed.set_index(["rule", "engine"])
+    lines = [f"| | {' | '.join(f'`{engine}`' for engine in engines)} |", "| --- " * 4 + "|"]
+    rules = list(dict.fromkeys(speed.index.get_level_values("rule")))
+    for rule in rules:
+        rows = [speed.loc[rule, engine] for engine in engines]
+        cells = [f"{row.maps_per_second:.1f} ({row.passes:.1f})" for row in rows]
+        lines.append(f"| `{rule}` | {' | '.join(cells)} |")
+    for rule in rules:
+        waits = [speed.loc[(rule, engine), "first_map_s"] for engine in engines]
+        if not any(map(math.isnan, waits)):
+            cells = " | ".join(f"{wait:.1f} s" for wait in waits)
+            lines.append(f"| first map, `{rule}` | {cells} |")
     return "\n".join(lines)
 
 
