@@ -18,10 +18,12 @@ import pandas as pd
 from xaifake.errors import UserError
 from xaifake.judge.localisation import BASELINES, region_contrast
 from xaifake.judge.runner import STORED, judged
+from xaifake.scales import SCALES
 
 CLAIMS = STORED / "claims.json"
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 RESAMPLES = 2000
+FEW = 6  # people; the interval over fewer covers less than 87 % and decides nothing
 UNIT = ["scale", "fold", "target"]
 SINGLE = ("eyes", "nose", "mouth", "left_half", "right_half")
 
@@ -56,8 +58,9 @@ def verdicts(
     pandas.DataFrame
         One row per claim and scale: `claim` (its id), `scale`, `value`, `low` and `high` (a 95 %
         interval over people and, where there are several, detectors), `margin`, `claimed` ("above"
-        or "below"), `verdict`, and over how many `faces`, `people` and `detectors`. A claim that
-        cannot be tested has one row, with the reason in `note`.
+        or "below"), `verdict`, and over how many `faces` (those told apart by video and frame),
+        `people` and `detectors`. A claim that cannot be tested has one row, with the reason in
+        `note`.
     """
     tables = _Tables(folder)
     rows = [row for claim in claims or read_claims() for row in _judge(claim, tables, seed)]
@@ -65,7 +68,7 @@ def verdicts(
 
 
 def both_scales(table: pd.DataFrame) -> pd.Series:
-    """Return one verdict per claim: that of all scales if they agree, else "undecided".
+    """Return one verdict per claim: that of both scales if they agree, else "undecided".
 
     Parameters
     ----------
@@ -75,11 +78,18 @@ def both_scales(table: pd.DataFrame) -> pd.Series:
     Returns
     -------
     pandas.Series of str
-        By claim.
+        By claim. An undecided one that was decided at one scale says why it does not count:
+        "(one scale)" if the other was not measured, "(scales differ)" if it says something else.
     """
-    return table.groupby("claim", sort=False).verdict.agg(
-        lambda found: found.iloc[0] if found.nunique() == 1 else OPEN
-    )
+    return table.groupby("claim", sort=False).verdict.agg(_both)
+
+
+def _both(found):
+    if set(found) <= {OPEN} or UNTESTED in set(found):
+        return found.iloc[0]
+    if len(found) < len(SCALES):
+        return f"{OPEN} (one scale)"
+    return found.iloc[0] if found.nunique() == 1 else f"{OPEN} (scales differ)"
 
 
 def specifications(claim: dict, folder: str | Path | None = None, seed: int = 0) -> pd.DataFrame:
@@ -121,6 +131,7 @@ def no_method_beats(
     against: str = "mean mask",
     folder: str | Path | None = None,
     seed: int = 0,
+    margin: float = 0.05,
     **how: object,
 ) -> str:
     """Say in one sentence per scale which methods beat a baseline, and on what.
@@ -133,13 +144,15 @@ def no_method_beats(
         A baseline.
     folder, seed
         As in `verdicts`.
+    margin : float
+        By how much; that of the registered claims if not given.
     **how
         Of the quantity, such as region="whole" or share=10.
 
     Returns
     -------
     str
-        A method beats the baseline if its whole interval lies above 0.
+        A method beats the baseline if its whole interval lies above `margin`.
 
     Raises
     ------
@@ -154,21 +167,25 @@ def no_method_beats(
     rows = []
     for name in names:
         which = how | {"method": name, "against": against}
-        claim = {"id": "", "quantity": quantity, "with": which, "margin": 0, "claimed": "above"}
+        claim = {"id": "", "quantity": quantity, "with": which, "margin": margin,
+                 "claimed": "above"}  # fmt: skip
         rows += [row | {"method": name} for row in _judge(claim, tables, seed)]
-    result = pd.DataFrame(rows).dropna(subset="scale")
     said = {"quantity": quantity} | how
     scope = ", ".join(f"{key}={_said(value)}" for key, value in said.items())
-    sentences = []
+    result = pd.DataFrame(rows)
+    if "scale" not in result:
+        return f"No face to compare methods with the {against} on ({scope})."
+    result, sentences = result.dropna(subset="scale"), []
     for scale, group in result.groupby("scale"):
         best = group[group.verdict == HOLDS].sort_values("value", ascending=False)
-        listed = ", ".join(f"{row.method} ({row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}])"
-                           for row in best.itertuples())  # fmt: skip
+        listed = ", ".join(f"{row.method} ({row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}], "
+                           f"{row.faces} fakes)" for row in best.itertuples())  # fmt: skip
         count = f"{len(best)} of {len(group)} methods beat" if len(best) else "no method beats"
         most = group.sort_values("faces").iloc[-1]
         on = f"{most.faces} fakes of {most.people} people at most, {most.detectors} detector(s)"
         sentences.append(
-            f"At {scale:.1f}x ({scope}; {on}) {count} the {against}{': ' * bool(listed)}{listed}."
+            f"At {scale:.1f}x ({scope}; {on}) {count} the {against} by more than {margin:g}"
+            f"{': ' * bool(listed)}{listed}."
         )
     return "\n".join(sentences)
 
@@ -180,7 +197,9 @@ def weighted_interval(
 
     People and detectors are drawn independently, with replacement, and a row counts as often as
     both were drawn (the pigeonhole bootstrap, Owen 2007): it serves whether detectors share their
-    people or not, and is rather too wide than too narrow. A single detector is kept as it is.
+    people or not. A single detector is kept as it is. With few people the percentile interval is
+    too narrow (of 16 it covers about 93 %, of 8 about 89 %); over several detectors that hardly
+    differ it is too wide, since it draws their people twice. Sources of swaps are not drawn.
 
     Parameters
     ----------
@@ -219,23 +238,28 @@ def _row(claim, scale, rows, seed):
     value, low, high = weighted_interval(rows, seed)
     margin, above = claim["margin"], claim["claimed"] == "above"
     sides = (low > margin, high < margin) if above else (high < margin, low > margin)
-    verdict = HOLDS if sides[0] else FAILS if sides[1] else OPEN
+    people = rows.target.nunique()
+    decided = HOLDS if sides[0] else FAILS if sides[1] else OPEN
     return {
         "claim": claim["id"], "scale": float(scale), "value": value, "low": low, "high": high,
-        "margin": margin, "claimed": claim["claimed"], "verdict": verdict, "faces": len(rows),
-        "people": rows.target.nunique(), "detectors": rows.fold.nunique(), "note": "",
+        "margin": margin, "claimed": claim["claimed"],
+        "verdict": OPEN if people < FEW else decided,
+        "faces": len(rows.drop_duplicates([n for n in ("video", "frame") if n in rows] or None)),
+        "people": people, "detectors": rows.fold.nunique(),
+        "note": f"fewer than {FEW} people" * (people < FEW),
     }  # fmt: skip
 
 
 def _measure(claim, tables):
-    """Return rows with `UNIT`, value and weight, or why there are none."""
+    """Return rows with `UNIT`, the face where it is known, value and weight, or why not."""
     if claim["quantity"] is None:
         return claim["why"]
     try:
         rows = QUANTITIES[claim["quantity"]](tables, **claim["with"])
     except _Missing as missing:
         return str(missing)
-    rows = rows[[*UNIT, "value", "weight"]].astype({"value": float, "weight": float}).dropna()
+    names = [name for name in (*UNIT, "video", "frame", "value", "weight") if name in rows]
+    rows = rows[names].astype({"value": float, "weight": float}).dropna()
     return rows if len(rows) else "no face that it could be measured on"
 
 
@@ -279,7 +303,15 @@ class _Tables:
 def _of_region(table, region):
     if region is None:
         return table
-    return table[table.region.isin(SINGLE if region == "single" else (region,))]
+    return _of_regions(table, SINGLE if region == "single" else (region,))
+
+
+def _of_regions(table, regions):
+    """Return the rows of these regions, each of which must occur."""
+    absent = [region for region in regions if not (table.region == region).any()]
+    if absent:
+        raise _Missing(f"no fakes of {', '.join(absent)}")
+    return table[table.region.isin(regions)]
 
 
 def _paired(tables, name, method, against, columns):
@@ -304,15 +336,16 @@ def _moves(tables, method, regions):
     parts = []
     for (scale, fold), rows in table.groupby(["scale", "fold"]):
         moved = region_contrast(rows).assign(scale=scale, fold=fold)
-        parts.append(moved[moved.region.isin(regions)].rename(columns={"contrast": "value"}))
-    return pd.concat(parts).assign(weight=1)
+        parts.append(moved.rename(columns={"contrast": "value"}))
+    return _of_regions(pd.concat(parts), regions).assign(weight=1)
 
 
 def _flips(tables, region=None):
     rows = _of_region(tables.need("regions"), region)
     if "without_nose_mouth" not in rows:
         raise _Missing("nose and mouth were not put back together")
-    return rows.assign(value=rows.logit - rows.without_nose_mouth < 0, weight=1)
+    left = rows.logit - rows.without_nose_mouth
+    return rows.assign(value=(left < 0).astype(float).where(left.notna()), weight=1)
 
 
 def _joint(tables, region=None):

@@ -1,4 +1,4 @@
-"""Figures of how methods score (chapters 11_localisation to 14_verdict).
+"""Figures of how methods score (chapters 10_perturbations to 14_verdict).
 
 What knows nothing of the detector, a baseline, is orange everywhere; this package's methods are
 blue, iNNvestigate's purple. Every function returns the matplotlib figure.
@@ -267,7 +267,7 @@ def plot_verdicts(table, titles=None):
     name = "specification" if "specification" in table else "claim"
     order = list(dict.fromkeys(table[name]))
     scales = sorted(table.scale.unique())
-    size = (3.2 * len(scales) + 2.6, 0.9 + 0.24 * len(order))
+    size = (3.2 * len(scales) + 2.6, 1.15 + 0.24 * len(order))
     figure, axes = subplots(1, len(scales), size, sharey=True)
     for axis, scale in zip(axes[0], scales, strict=True):
         for row in table[table.scale == scale].itertuples():
@@ -283,7 +283,7 @@ def plot_verdicts(table, titles=None):
         axis.grid(axis="x", alpha=0.3)
         sns.despine(ax=axis)
     handles = [plt.Line2D([], [], color=c, marker="o", label=v) for v, c in VERDICTS.items()]
-    axes[0, -1].legend(handles=handles, fontsize=7, loc="best")
+    figure.legend(handles=handles, fontsize=7, ncols=3, loc="outside upper right", frameon=False)
     return figure
 
 
