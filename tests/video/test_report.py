@@ -103,7 +103,9 @@ def test_a_fake_of_an_unseen_person_is_found_and_the_page_says_how_sure_one_may_
     known = load_reference(2.0)
     counts = known.evidence.counts("moderate")
     assert f"and {counts['reals']} of {counts['of_reals']} genuine ones" in top
-    assert "most such answers can be false alarms" in top and "Not for accusing anybody" in top
+    few = f"{10 * counts['fakes'] / counts['of_fakes']:.0f} manipulated and"
+    assert f"most such answers can be false alarms: of 1,000 videos, about {few}" in top
+    assert "Not for accusing anybody" in top
     assert "this video is manipulated, a research illustration" in top and "CC BY 4.0" in rest
     share, low, high = known.evidence.share("moderate", 0.01)
     assert " ".join(["1 in 100", *map(wording.percent, (share, low)), "to"]) in rest
@@ -132,7 +134,8 @@ def test_a_real_clip_is_not_called_genuine(clips, loaded):
     assert "none of the signs that the software looks for, which does not mean genuine" in text
     counts = report.reference.evidence.counts("none")
     assert (
-        f"{counts['fakes']} of {counts['of_fakes']} manipulated clips were missed like this" in text
+        f"{counts['fakes']} of {counts['of_fakes']} manipulated clips got this answer, too, and "
+        f"{counts['reals']} of {counts['of_reals']} genuine ones" in text
     )
     assert "not manipulated" in text and report.predictions[0].case.restored is None
 

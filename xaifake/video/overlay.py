@@ -5,7 +5,6 @@ from itertools import islice, tee
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from scipy.special import expit
 
@@ -16,9 +15,9 @@ from xaifake.data.media import open_media
 from xaifake.errors import UserError
 from xaifake.heatmaps import colour_limit
 from xaifake.progress import progress_bar
-from xaifake.show.maps import COLOURS
 from xaifake.video import wording
 from xaifake.video.case_report import find_configs
+from xaifake.video.pictures import tinted
 from xaifake.video.tracks import OVERLAP, FaceTrack, Follower, assign, overlap
 
 BATCH = 32  # frames; fewer of larger ones than full HD, of which each has up to 100 MB
@@ -117,7 +116,6 @@ class _Artist:
         self.scores = {}  # by person: sum and number of the probabilities so far
         self.limits = {}  # by person: what the darkest colour stands for
         self.follower = Follower()
-        self.colours = matplotlib.colormaps[COLOURS]
         self.note = wording.overlay_note(config.name)
         if report.truth.get("label") == 1:
             self.note = f"Manipulated research illustration. {self.note}"
@@ -196,10 +194,7 @@ class _Artist:
         large = large[
             rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
-        colour = self.colours((large + 1) / 2)[..., :3] * 255
-        alpha = (STRENGTH * np.abs(large))[..., None]
-        part = picture[rows, columns]
-        part[:] = np.rint(part * (1 - alpha) + colour * alpha).astype(np.uint8)
+        picture[rows, columns] = tinted(picture[rows, columns], large, STRENGTH)
         cv2.rectangle(picture, (left, top), (left + side, top + side), (255, 255, 255), 2)
         number = next(k for k, other in enumerate(self.people, 1) if other is person)
         mean = total / count

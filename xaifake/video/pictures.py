@@ -11,9 +11,8 @@ from scipy.special import expit
 
 from xaifake.data.faces import decode_image, encode_jpeg
 from xaifake.data.marks import COMPOSITE, ILLUSTRATION, LABELLED, SWAP, marked, xmp
-from xaifake.heatmaps import colour_limit
+from xaifake.heatmaps import COLOURS, colour_limit
 from xaifake.judge.localisation import region_masks
-from xaifake.show.maps import COLOURS
 
 SHOWN = 256  # pixels, of a map's side
 STRENGTH = 0.75  # of the colour where a map is darkest
@@ -44,19 +43,28 @@ def heatmap_pictures(heatmaps, faces, sentences, source=(COMPOSITE, "")):
     """
     limit = colour_limit(heatmaps)
     regions = sum(k * mask for k, mask in enumerate(region_masks(faces).values()))
-    colours, files = matplotlib.colormaps[COLOURS], []
+    files = []
     for heatmap, image, region in zip(heatmaps, faces.images, regions, strict=True):
         face = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SHOWN, SHOWN))[..., None]
-        values = _enlarged(np.clip(heatmap / limit, -1, 1).astype(np.float32))[..., None]
-        share = STRENGTH * np.abs(values)
-        picture = face * (1 - share) + 255 * colours((values[..., 0] + 1) / 2)[..., :3] * share
+        values = _enlarged(np.clip(heatmap / limit, -1, 1).astype(np.float32))
+        picture = tinted(face, values, STRENGTH)
         picture[_borders(_enlarged(region.astype(np.uint8)))] = 90
         file = io.BytesIO()
-        captioned(Image.fromarray(np.rint(picture).astype(np.uint8)), sentences).save(
+        captioned(Image.fromarray(picture), sentences).save(
             file, "WEBP", quality=80, method=4, xmp=xmp(*source)
         )
         files.append(file.getvalue())
     return files
+
+
+def tinted(picture: np.ndarray, values: np.ndarray, strength: float) -> np.ndarray:
+    """Lay the colours of a map, float (H, W) from -1 to 1, over a picture: uint8 (H, W, 3).
+
+    `strength` is the share of the colour where the map is -1 or 1; where it is 0 there is none.
+    """
+    share = (strength * np.abs(values))[..., None]
+    colours = 255 * matplotlib.colormaps[COLOURS]((values + 1) / 2)[..., :3]
+    return np.rint(picture * (1 - share) + colours * share).astype(np.uint8)
 
 
 def _enlarged(values):

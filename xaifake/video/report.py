@@ -284,7 +284,6 @@ def explain_video(
     if frames < 1:
         raise UserError(f"frames={frames}: give the number of frames to look at, at least 1.")
     footage = open_media(path)
-    say = print if progress else _say_nothing
     detector = Detector.pretrained() if detector is None else as_detector(detector)
     numbers = footage.spread(frames)
     watched = watched_frames(footage, numbers)
@@ -301,7 +300,8 @@ def explain_video(
     with nullcontext() if cache is None else cache.scratch() as kept:
         pass_seconds = _time_a_pass(detector)
         seconds = _one_person(configs, pass_seconds, numbers, len(watched) - len(numbers))
-        say(wording.estimate(len(numbers), len(configs), seconds))
+        if progress:
+            print(wording.estimate(len(numbers), len(configs), seconds))
         reference = reference or reference_for(detector, faces_dir, progress)
         predictions, parted, looked_at = judge_footage(
             footage, numbers, detector, reference, progress
@@ -490,10 +490,6 @@ def _searched(read, numbers):
     """Return how many frames were searched: those asked for, or the next that could be read."""
     places = np.searchsorted(read, numbers)
     return len(np.unique(places[places < len(read)]))
-
-
-def _say_nothing(line):
-    pass
 
 
 def _time_a_pass(detector):

@@ -180,7 +180,7 @@ def track_faces(
 
 
 def _tracks(frames, scale, size, finder, searched):
-    """Return a `Person` for each track."""
+    """Return a `FaceTrack` for each track."""
     follower, tracks, last = Follower(), [], {}
 
     def find(pair):
@@ -201,7 +201,7 @@ def _tracks(frames, scale, size, finder, searched):
             if track is None or not _apart(description, last[id(track)]) <= ANOTHER_PERSON:
                 track = owners[k] = FaceTrack()
                 tracks.append(track)
-            track.add(_sighting(frame, face, scale, size), description)
+            track.add(_detection(frame, face, scale, size), description)
             last[id(track)] = description
         follower.go_on(frame, faces, owners)
     return tracks
@@ -326,7 +326,7 @@ def overlap(one: tuple, other: tuple) -> float:
     return shared / (sum(areas) - shared)
 
 
-def _sighting(frame, face, scale, size):
+def _detection(frame, face, scale, size):
     square = face_square(face, scale)
     image, _ = cut_square(frame.image, square, size)
     portrait, _ = cut_square(frame.image, square, PORTRAIT)

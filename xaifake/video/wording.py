@@ -4,6 +4,7 @@ Limits that turn numbers into words stand here, where they can be read and chang
 agreement and stability are the ones of chapter 14_verdict.
 """
 
+from xaifake.explainers.registry import TITLES
 from xaifake.video.evidence import WORDS as WORDS
 from xaifake.video.reference import FLAGS
 
@@ -27,57 +28,39 @@ REGIONS = {
 
 WITHOUT_SIGN = ("gradient (absolute)",)
 
-# What a method is called on the page, and what it does, in a sentence.
-_METHODS = {
-    "gradient": (
-        "Gradient",
-        "shows in which direction each pixel would have to change to raise the score.",
-    ),
+_TITLES = TITLES | {
+    "gradient": "Gradient",
+    "gradient (absolute)": "Sensitivity",
+    "input_t_gradient": "Input times gradient",
+    "occlusion": "Occlusion",
+}
+# What a method does, in a sentence that its title begins.
+_MEANINGS = {
+    "gradient": "shows in which direction each pixel would have to change to raise the score.",
     "gradient (absolute)": (
-        "Sensitivity",
-        "shows how strongly the score reacts to a tiny change of each pixel, and not which way.",
+        "shows how strongly the score reacts to a tiny change of each pixel, and not which way."
     ),
-    "input_t_gradient": (
-        "Input times gradient",
-        "multiplies each pixel by the score's sensitivity to it.",
-    ),
+    "input_t_gradient": "multiplies each pixel by the score's sensitivity to it.",
     "guided_backprop": (
-        "Guided Backprop",
         "follows only what speaks for the score back to the picture. It mostly redraws the edges "
-        "of the picture, whatever the detector has learned.",
+        "of the picture, whatever the detector has learned."
     ),
-    "grad_cam": (
-        "Grad-CAM",
-        "shows on which coarse areas the last layer of the detector relied.",
-    ),
+    "grad_cam": "shows on which coarse areas the last layer of the detector relied.",
     "integrated_gradients": (
-        "Integrated Gradients",
-        "adds up the score's sensitivity on the way from a grey picture to this one.",
+        "adds up the score's sensitivity on the way from a grey picture to this one."
     ),
     "lime": (
-        "LIME",
         "paints patches over with their average colour, in many combinations, and finds out which "
-        "of them raise the score when they are left.",
+        "of them raise the score when they are left."
     ),
-    "occlusion": (
-        "Occlusion",
-        "covers one square after the other with grey, and shows how far the score falls.",
-    ),
-    "rise": (
-        "RISE",
-        "covers many random parts, and shows which places were seen when the score was high.",
-    ),
-    "smoothgrad": (
-        "SmoothGrad",
-        "averages the gradient over copies of the picture with a little noise.",
-    ),
+    "occlusion": "covers one square after the other with grey, and shows how far the score falls.",
+    "rise": "covers many random parts, and shows which places were seen when the score was high.",
+    "smoothgrad": "averages the gradient over copies of the picture with a little noise.",
     "grad_cam_plus_plus": (
-        "Grad-CAM++",
-        "shows on which coarse areas the last layer of the detector relied, several if there are.",
+        "shows on which coarse areas the last layer of the detector relied, several if there are."
     ),
     "kernel_shap": (
-        "KernelSHAP",
-        "paints patches over with their average colour, and shares the score out among them.",
+        "paints patches over with their average colour, and shares the score out among them."
     ),
 }
 _LRP = ("LRP", "shares the score out backwards, layer by layer, until it lies on pixels")
@@ -88,14 +71,14 @@ def method_title(name):
     if name.startswith("lrp"):
         rest = name.removeprefix("lrp").strip(".").replace("_", " ")
         return f"{_LRP[0]} ({rest})" if rest else _LRP[0]
-    return _METHODS.get(name, (name, ""))[0]
+    return _TITLES.get(name, name)
 
 
 def method_meaning(name):
     """Return what a method does, in a sentence that its title begins."""
     if name.startswith("lrp"):
         return f"{_LRP[1]}."
-    return _METHODS.get(name, (name, "is described in the book."))[1]
+    return _MEANINGS.get(name, "is described in the book.")
 
 
 def duration(seconds):
@@ -175,7 +158,7 @@ def doubt(report, prediction, word):
     """
     if word == "withheld":
         return (
-            f"The software cannot be expected to judge this face: {because(prediction.flags, '; ')}"
+            f"The software could not judge this face: {because(prediction.flags, '; ')}"
             ". That speaks neither for nor against a swap."
         )
     evidence, told = report.reference.evidence, []
@@ -184,7 +167,9 @@ def doubt(report, prediction, word):
         told = ["The software was not tested on anything like this: the answer may mean nothing."]
     elif word == "none":
         told = [
-            f"In tests {n['fakes']} of {n['of_fakes']} manipulated clips were missed like this."
+            f"In tests {n['fakes']} of {n['of_fakes']} manipulated clips got this answer, too, and "
+            f"{n['reals']} of {n['of_reals']} genuine ones. Neither count is the chance that this "
+            "one is manipulated."
         ]
     else:
         told = [
@@ -192,13 +177,24 @@ def doubt(report, prediction, word):
             f"{n['reals']} of {n['of_reals']} genuine ones."
         ]
         if not evidence.share(word, RARE)[1] >= 0.5:
-            told += [
-                f"If only {100 * RARE:g} video in 100 is manipulated, most such answers can be "
-                "false alarms."
-            ]
+            told += [_false_alarms(n)]
     if len(prediction.logits) < FEW:
         told += [f"It rests on {_count(len(prediction.logits), 'frame')} only."]
     return " ".join(told)
+
+
+def _false_alarms(n):
+    """Say what an answer is worth where few videos are manipulated; `n` as of `counts`."""
+    fakes, reals = RARE * n["fakes"] / n["of_fakes"], (1 - RARE) * n["reals"] / n["of_reals"]
+    told = (
+        f"If only {100 * RARE:g} video in 100 is manipulated, most such answers can be false alarms"
+    )
+    if not n["reals"]:
+        return f"{told}."
+    return (
+        f"{told}: of 1,000 videos, about {1000 * fakes:.0f} manipulated and {1000 * reals:.0f} "
+        "genuine ones would get it."
+    )
 
 
 def below_map(tested):
