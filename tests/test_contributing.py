@@ -68,7 +68,7 @@ def test_the_files_that_are_named_exist():
 def test_the_template_is_a_chapter_that_runs():
     notebook = chapters.read(TEMPLATE)
     assert missing_from_the_frame(notebook, "00_template") == []
-    assert chapters.parameters(notebook)["explained"] == 3
+    assert chapters.parameters(notebook)["explained"] == 4
     chapters.quiet_kernels()
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     assert caption_faults(notebook) == []

@@ -1,6 +1,8 @@
 """The exercise pages: complete, and their code runs from top to bottom."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -10,6 +12,8 @@ from page_code import QUIET, python_blocks, run, run_here
 
 CHAPTERS = [path.stem for path in chapters.chapter_paths()]
 FOLDER = chapters.ROOT / "book" / "exercises"
+PAGES = [path for path in sorted((chapters.ROOT / "book").rglob("*.md"))
+         if python_blocks(path.read_text(encoding="utf-8"))]  # fmt: skip
 # The guard that no page lives on what an earlier one left behind in the process that they share.
 IN_A_PROCESS = "05_activations"
 EXERCISE = re.compile(r"^## Exercise (\d+): (.+)$", re.MULTILINE)
@@ -53,6 +57,14 @@ def read(stem):
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_every_chapter_has_exercises_and_questions(stem):
     assert page_faults(read(stem)) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_code_of_a_page_uses_no_name_that_it_does_not_have(path):
+    code = "\n".join(python_blocks(path.read_text(encoding="utf-8")))
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,E9", "-"]
+    done = subprocess.run(ruff, input=code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.book

@@ -1,15 +1,24 @@
 """What is loaded with what: nobody waits for packages that the work in hand does not need."""
 
 import importlib
+import json
+import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
+from importlib import metadata
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import xaifake
 from chapters import ROOT
 from page_code import python_blocks
+from xaifake.errors import told_what_to_install
 
 VIDEO = ("av", "dlib", "cv2")
 PLOTS = ("matplotlib", "seaborn")
@@ -40,32 +49,78 @@ def test_it_loads_without_the_packages_of_other_work(statements):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-CORE = """
-import importlib.metadata as metadata, re, sys
-from packaging.requirements import Requirement
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# What each extra is for, beside what those before it are for; dlib and OpenCV come by "local".
+ROOMS_OF = {
+    ("data",): ("cli", "data", "detector", "explainers"),
+    ("data", "lime"): ("judge",),
+    ("video",): ("video",),
+    ("chapters",): ("show", "exercises"),
+}
+CORE = (
+    "detector.detector", "explainers.api", "explainers.lrp", "runs", "errors", "heatmaps", "lazy",
+    "progress", "scales",
+)  # fmt: skip
 
-def needed(names, known):
-    for name in names:
-        if name not in known:
+
+def absent(*extras):
+    """Return the modules on this machine that the library does not bring with these extras."""
+    known, waiting = {"xaifake"}, list(PROJECT["dependencies"])
+    waiting += [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    while waiting:
+        asked = Requirement(waiting.pop())
+        name = canonicalize_name(asked.name)
+        if name == "xaifake":
+            waiting += [r for e in asked.extras for r in PROJECT["optional-dependencies"][e]]
+        elif name not in known and (not asked.marker or asked.marker.evaluate({"extra": ""})):
             known.add(name)
-            asked = map(Requirement, metadata.requires(name) or ())
-            there = [r.name for r in asked if not r.marker or r.marker.evaluate({"extra": ""})]
-            needed([n for n in there if _there(n)], known)
-    return known
+            with suppress(metadata.PackageNotFoundError):
+                waiting += metadata.requires(name) or ()
+    owned = metadata.packages_distributions().items()
+    return [m for m, owners in owned if not known & {canonicalize_name(o) for o in owners}]
 
-def _there(name):
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
 
-plain = [Requirement(r) for r in metadata.requires("xaifake")]
-plain = [r.name for r in plain if not r.marker or r.marker.evaluate({"extra": ""})]
-assert len(plain) == 5, plain
-known = {re.sub("[-_.]+", "-", name).lower() for name in needed(plain, set())}
-for module, owners in metadata.packages_distributions().items():
-    if not {re.sub("[-_.]+", "-", o).lower() for o in owners} & known and module != "xaifake":
-        sys.modules[module] = None
+def run(code, stages, *arguments):
+    command = [sys.executable, "-c", WITHOUT_THEM + code, json.dumps(stages), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+WITHOUT_THEM = """
+import importlib, json, sys
+from importlib.machinery import PathFinder
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in cls.absent else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+stages = json.loads(sys.argv[1])
+"""
+IMPORTS = """
+for Finder.absent, names in stages:
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            print(name, "needs", error.name)
+"""
+
+
+def test_what_an_extra_is_for_imports_with_what_the_extra_brings():
+    modules = [m.name for m in pkgutil.walk_packages(xaifake.__path__, "xaifake.")]
+    stages = [(absent(), [f"xaifake.{name}" for name in CORE])]
+    for extras, rooms in ROOMS_OF.items():
+        own = [name for name in modules if name.split(".")[1] in rooms]
+        stages.append((absent(*extras, "local"), own))
+    assert set(modules) <= {name for _, names in stages for name in names}
+    assert run(IMPORTS, stages) == []
+
+
+EXPLAINS = """
+Finder.absent = stages[0]
 
 import keras, numpy as np
 from xaifake import Detector, explain
@@ -76,13 +131,15 @@ images = np.zeros((2, 8, 8, 3), np.uint8)
 for method in ("gradient", "integrated_gradients", "guided_backprop", "grad_cam", "lrp.epsilon"):
     assert explain(detector, images, method).columns["logit"].shape == (2,)
 some = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
-exec(sys.argv[1])
+exec(sys.argv[2])
 assert relevance.shape == some.shape and np.abs(relevance).max() > 0
 for wanted, extra in (("lime", "lime"), (None, "data")):
     try:
         explain(detector, images, "lime") if wanted else __import__("xaifake.data").data.load_faces
     except ModuleNotFoundError as error:
         print(error)
+Finder.absent = stages[1]
+print(explain(detector, images, "lime", num_samples=20).shape)
 """
 
 
@@ -91,13 +148,20 @@ def test_five_packages_explain_a_detector_and_for_the_rest_an_extra_is_named():
     (six,) = [block for block in python_blocks(page) if "keras.applications" in block]
     *lines, shown = six.replace("xaifake.explain", "explain").splitlines()
     assert len(lines) == 6 and shown.startswith("print")  # as the page says
-    command = [sys.executable, "-c", CORE, "\n".join(lines)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = done.stdout.splitlines()
+    assert len(PROJECT["dependencies"]) == 5
+    told = run(EXPLAINS, [absent(), absent("lime")], "\n".join(lines))
     assert re.match("The method 'lime' needs .*, which is not installed: run", told[0])
     assert told[1].endswith('pip install "xaifake[data]"') or told[1].endswith('"xaifake[lime]"')
     assert told[2].startswith("xaifake.data.load_faces needs ") and '"xaifake[data]"' in told[3]
+    assert told[4] == "(2, 8, 8, 3)"
+
+
+@pytest.mark.parametrize("name", [*VIDEO, *PLOTS, *LEARNING, "pandas", "jinja2", "distributed"])
+def test_the_extra_that_is_named_brings_the_package(name):
+    with pytest.raises(ModuleNotFoundError) as told, told_what_to_install("This"):
+        raise ModuleNotFoundError(name=name)
+    (extra,) = re.findall(r"xaifake\[(\w+)\]", str(told.value))
+    assert name not in absent(extra)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 QUIET_KERNEL = [
-    "--IPKernelApp.log_level=40",  # without its warning about local connections
+    # Without its warning about local connections, and the "error" that it was told to stop.
+    "--IPKernelApp.log_level=50",
     f"--IPKernelApp.exec_files=['{ROOT / 'tools' / 'kernel_start.py'}']",
 ]
 KEPT_CELL_METADATA = ("tags", "mystnb")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 # Which extra of this package brings a module; "data" brings the others.
 _EXTRAS = {
     "lime": "lime", "jinja2": "video", "matplotlib": "video", "seaborn": "chapters",
-    "dask": "cluster", "distributed": "cluster",
+    "dask": "cluster", "distributed": "cluster", "cv2": "local", "dlib": "local",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""What every room does to heatmaps alike: where their colours end, and how they are stored."""
+"""What every room does to heatmaps alike: their colours, where these end, how they are stored."""
 
 import numpy as np
 
+COLOURS = "RdBu_r"  # Matplotlib's name
 PERCENTILE = 99.5
 
 

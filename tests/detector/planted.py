@@ -40,7 +40,7 @@ def tiny_network(size=128, momentum=0.9, precision="float32", seed=0):
     return model
 
 
-def read_planted(folder, split, scale):
+def read_planted(folder, split, scale, fold=None):
     """Stand in for `read_encoded`: 4 real and 8 fake clips, the fakes a little redder."""
     rng = np.random.default_rng([split == "train", int(10 * scale)])
     encoded, labels, videos = [], [], []
@@ -54,7 +54,7 @@ def read_planted(folder, split, scale):
     return encoded, np.array(labels), pd.DataFrame({"video": videos})
 
 
-def read_planted_pairs(folder, split, scale):
+def read_planted_pairs(folder, split, scale, fold=None):
     """Stand in for `read_pairs`: 3 frames each of 4 fake clips, redder than their originals."""
     encoded, labels, table = read_planted(folder, split, scale)
     fakes = [encoded[row] for row in np.flatnonzero(labels)[:12]]

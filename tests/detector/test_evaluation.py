@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from xaifake.data.dataset import Faces
 from xaifake.detector import Detector, evaluation
 from xaifake.detector.evaluation import (
+    case_file,
     control_region,
     evaluate,
     evaluate_logits,
@@ -327,6 +330,34 @@ def test_found_fakes_are_of_different_people_and_the_clearest_of_each():
     assert chosen(4, "whole") == ["b1", "d1"]
     with pytest.raises(UserError, match="finds no fake of region 'nose'"):
         chosen(1, "nose")
+
+
+def test_a_case_file_takes_the_median_of_what_fits_and_other_people_where_it_can():
+    redness = [0, 130, 150, 170, 250, 140, 240, 90, 60, 30, 125, 135, 145, 10]
+    region = [""] + ["whole"] * 4 + ["eyes", "nose", "whole", "eyes", "whole"] + [""] * 4
+    target = list("abcdefbgbhijcl")
+    faces, model = faces_with_redness(redness, target, list("abcdefghijklmn"), region)
+    faces = replace(faces, labels=np.array([0] + [1] * 9 + [0] * 4))
+    cases = case_file(model, faces)
+    # Found: 130, 150, 170, 250. Regions: 140, 240. Missed: 90, 60 (of b), 30. Called fake, of
+    # people not yet chosen: 125.
+    assert cases.images[:, 0, 0, 0].tolist() == [150, 140, 60, 125]
+    assert cases.labels.tolist() == [1, 1, 1, 0] and cases.table.logit_original.isna().all()
+    assert np.allclose(cases.table.logit, model.logits(cases.images))
+
+    originals = np.zeros_like(faces.images)
+    originals[[1, 2], ..., 0] = 200  # of 130 and 150: called fake, too
+    cases = case_file(model, replace(faces, originals=originals))
+    assert cases.images[:, 0, 0, 0].tolist() == [170, 140, 60, 135]
+    assert (cases.table.logit_original[:1] < 0).all()
+
+
+def test_where_no_face_fits_a_case_the_nearest_takes_its_place():
+    faces, model = faces_with_redness([0, 250, 200, 60], list("abcd"), list("abcd"), [""] * 4)
+    faces = replace(faces, labels=np.array([0, 1, 1, 0]))
+    assert case_file(model, faces).images[:, 0, 0, 0].tolist() == [200, 250, 200, 60]
+    with pytest.raises(UserError, match="not 2 fake and 0 real clips"):
+        case_file(model, faces[1:3])
 
 
 def test_a_sample_of_found_fakes_is_half_whole_and_spread_over_people():

@@ -8,13 +8,12 @@ import pytest
 from planted import pictures
 from safetensors.numpy import load_file
 
-from xaifake.detector import Detector, xception as module
+from xaifake.detector import Detector, preprocess, xception as module
 from xaifake.detector.xception import (
     batch_norms,
     build_xception,
     detector_card,
     load_weights,
-    preprocess,
     save_weights,
     write_tensors,
 )

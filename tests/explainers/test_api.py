@@ -10,6 +10,7 @@ from xaifake.detector import Detector
 from xaifake.errors import UserError
 from xaifake.explainers import Explainer, Relevance, register
 from xaifake.explainers.registry import METHODS
+from xaifake.explainers.request import Request
 
 OBJECTS = {
     "gradient": "Gradient", "input_t_gradient": "InputTimesGradient", "grad_cam": "GradCAM",
@@ -127,3 +128,16 @@ def test_a_method_of_ones_own_is_explained_listed_and_checked():
             register("gradient")(mine)
     finally:
         METHODS.pop("mine")
+
+
+def test_the_logits_that_a_method_of_ones_own_leaves_out_are_asked_for_in_batches(monkeypatch):
+    asked, logit = [], Request.logit
+    monkeypatch.setitem(METHODS, "mine", lambda request: request.images)
+    monkeypatch.setattr(Request, "logit", lambda *of: asked.append(len(of[1])) or logit(*of))
+    one, images = detector(), floats(35)
+    for options, sizes in (({}, [32, 3]), ({"batch_size": 20}, [20, 15])):
+        found = explain(one, images, "mine", **options).columns["logit"]
+        wanted = explain(one, images, "gradient").columns["logit"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        assert asked == sizes
+        asked.clear()

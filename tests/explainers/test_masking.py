@@ -235,7 +235,7 @@ def test_a_picture_has_its_map_in_any_company(model, method):
         ("occlusion", {"side": 2, "stride": 3}, "stride=3"),
         ("rise", {"samples": 0}, "samples=0.*at least one mask"),
         ("rise", {"shown": 1.0}, "shown=1.0"),
-        ("kernel_shap", {"num_samples": 3}, "num_samples=3.*one a segment, 4"),
+        ("kernel_shap", {"num_samples": 3}, "num_samples=3.*one per segment, 4"),
         ("smoothgrad", {"noise": -1}, "noise=-1"),
         ("grad_cam_plus_plus", {"layer": "mean"}, "'mean' returns"),
     ],

@@ -24,19 +24,6 @@ from xaifake.lazy import warn_of_former_name
 from xaifake.runs import as_folder, read_parquet
 from xaifake.scales import SCALE
 
-__all__ = [
-    "Faces",
-    "average_mask",
-    "decode_image",
-    "load_faces",
-    "pack_faces",
-    "read_encoded",
-    "read_pairs",
-    "read_manifest",
-    "read_statuses",
-    "split_of_fold",
-]
-
 # Faces that come with the package: of unseen people, and of seen and unseen ones in a scene that no
 # detector was trained on.
 FACES = Path(__file__).parents[1] / "assets" / "faces"

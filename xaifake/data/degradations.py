@@ -12,6 +12,8 @@ import av
 import cv2
 import numpy as np
 
+from xaifake.data.encoding import H264
+
 FACE_PX = (60, 260)
 SIZE = 128
 _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -174,7 +176,7 @@ def degrade(picture, face_px, chain, size=SIZE):
     picture = _optics(picture, chain, side / size)
     picture = _noise(picture, chain)
     if chain.jpeg:
-        picture = _through_jpeg(picture, chain.jpeg)
+        picture = through_jpeg(picture, chain.jpeg)
     if chain.crf:
         picture = through_video(picture, chain.crf, chain.moved)
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR  # as faces are cut from videos
@@ -225,9 +227,11 @@ def _noise(picture, chain):
     return cv2.add(picture, noise, dtype=cv2.CV_8U)
 
 
-def _through_jpeg(picture, quality):
+def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    """Code a picture, uint8 (H, W, 3) RGB, as JPEG and return what is shown of it."""
     coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    shown = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+    return np.ascontiguousarray(shown[..., ::-1])
 
 
 def through_video(picture, crf, moved=(0, 0)):
@@ -251,13 +255,7 @@ def through_video(picture, crf, moved=(0, 0)):
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height = width, height
     encoder.pix_fmt, encoder.time_base, encoder.thread_count = "yuv420p", Fraction(1, 25), 1
-    # Without "cpu-independent" libx264 gives other bytes in each run, even with one thread.
-    encoder.options = {
-        "crf": str(crf),
-        "preset": "veryfast",
-        "tune": "zerolatency",
-        "x264-params": "cpu-independent=1",
-    }
+    encoder.options = {"crf": str(crf), "tune": "zerolatency", **H264}
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     frames = [picture]

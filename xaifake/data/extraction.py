@@ -449,9 +449,7 @@ def _mask(frame, face, extra):
     if "mask" in extra:
         return extra["mask"][..., 1] >= 128, "file"
     if "original" in extra:
-        left, top, right, bottom = face.box
-        side = max(right - left, bottom - top)
-        return difference_mask(frame, extra["original"], side), "difference"
+        return difference_mask(frame, extra["original"], face.side), "difference"
     return None, None
 
 

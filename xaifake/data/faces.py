@@ -49,6 +49,12 @@ class Face:
     box: tuple
     landmarks: np.ndarray
 
+    @property
+    def side(self):
+        """The larger side of the box, in pixels."""
+        left, top, right, bottom = self.box
+        return max(right - left, bottom - top)
+
 
 class FaceFinder:
     """dlib's frontal face detector (HOG, no upsampling) and its 68-point landmark predictor.
@@ -225,8 +231,7 @@ def face_square(face, scale):
     tuple of int
         ``(left, top, side)`` in the frame's pixels; it may reach beyond the frame.
     """
-    left, top, right, bottom = face.box
-    side = round(scale * max(right - left, bottom - top))
+    side = round(scale * face.side)
     x, y = face.landmarks[NOSE_TIP]
     return round(float(x) - side / 2), round(float(y) - side / 2), side
 

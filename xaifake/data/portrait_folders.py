@@ -135,7 +135,7 @@ def _search(listed, progress):
                     yield picture
 
         for number, (picture, found) in enumerate(finder.search(read())):
-            if len(found) == 1 and _side(found[0]) >= FACE_PX[0]:
+            if len(found) == 1 and found[0].side >= FACE_PX[0]:
                 rows.append({"name": names[number], **_cut(picture, found[0])})
     if unreadable:
         more = len(unreadable) - _SHOWN
@@ -164,14 +164,9 @@ def _read(path):
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _side(face):
-    left, top, right, bottom = face.box
-    return max(right - left, bottom - top)
-
-
 def _cut(picture, face):
     """Keep the part around a face, at most as large as the largest face in a video."""
-    side = _side(face)
+    side = face.side
     corner = np.floor(face.landmarks[NOSE_TIP] - _KEPT / 2 * side).astype(int).clip(0)
     last = np.ceil(face.landmarks[NOSE_TIP] + _KEPT / 2 * side).astype(int)
     part = picture[corner[1] : last[1], corner[0] : last[0]]

@@ -2,6 +2,7 @@ from .detector import Detector as Detector
 from .evaluation import (
     Evaluation as Evaluation,
     PairedTest as PairedTest,
+    case_file as case_file,
     evaluate as evaluate,
     evaluate_logits as evaluate_logits,
     false_positives_when_blurred as false_positives_when_blurred,
@@ -12,11 +13,11 @@ from .evaluation import (
     top_true_positives as top_true_positives,
 )
 from .forward import clear_cache as clear_cache
+from .inputs import preprocess as preprocess
 from .training import train as train
 from .xception import (
     build_xception as build_xception,
     detector_card as detector_card,
     load_weights as load_weights,
-    preprocess as preprocess,
     save_weights as save_weights,
 )

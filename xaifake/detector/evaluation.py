@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -300,6 +300,60 @@ def recall_by(
         }
     )
     return table.rename_axis(column).reset_index()
+
+
+@takes_detector
+def case_file(detector: Detector, faces: Faces) -> Faces:
+    """Choose four faces on which a detector is right and wrong, to show every method on them.
+
+    In this order: a fake of a whole face that is called fake while its original is called real; a
+    fake of a single region that is called fake; a fake that is called real; a real face that is
+    called fake. Of all that fit, the one with the median logit is taken (of two the lower one), of
+    people not yet chosen while there are any. If none fits, the highest logit takes the place,
+    or the lowest for the missed fake.
+
+    Parameters
+    ----------
+    detector : Detector
+    faces : xaifake.data.dataset.Faces
+        Fakes and real faces; of each clip the first frame is looked at. Fakes whose table names no
+        region, such as DFD's, are whole faces; where all are, one more stands for the region.
+
+    Returns
+    -------
+    xaifake.data.dataset.Faces
+        Four; their table has also ``logit`` and ``logit_original`` (NaN without originals), and
+        no empty ``region``.
+
+    Raises
+    ------
+    UserError
+        If there are no fakes, or no real faces.
+    """
+    table = faces.table.assign(row=np.arange(len(faces)), fake=faces.labels == 1)
+    table = table[~table.duplicated("video")].assign(logit_original=np.nan)
+    fake, whole = table.fake, _regions(table) == "whole"
+    if fake.all() or not fake.any():
+        counts = f"{fake.sum()} fake and {(~fake).sum()} real clips"
+        raise UserError(f"A case file needs fakes and real faces, not {counts}: give both.")
+    table["logit"] = detector.logits(faces.images[table.row])
+    if faces.originals is not None:
+        table["logit_original"] = detector.logits(faces.originals[table.row])
+    found = table.logit > 0
+    regions = (kind if kind.any() else fake for kind in (fake & whole, fake & ~whole))
+    wanted = (found & ~(table.logit_original > 0), found, ~found, found)
+    chosen = []
+    for number, (kind, fits) in enumerate(zip([*regions, fake, ~fake], wanted, strict=True)):
+        others = ~table.target.isin([one.target for one in chosen])
+        rows = next(r for r in (kind & fits & others, kind & fits, kind) if r.any())
+        ranked = table[rows].sort_values("logit", kind="stable")
+        nearest = 0 if number == 2 else -1
+        chosen.append(ranked.iloc[(len(ranked) - 1) // 2 if (kind & fits).any() else nearest])
+    chosen = pd.DataFrame(chosen).reset_index(drop=True)
+    selected = faces[chosen.row.to_numpy(int)]
+    logits = chosen[["logit", "logit_original"]]
+    table = selected.table.assign(region=_regions(selected.table)).join(logits)
+    return replace(selected, table=table)
 
 
 @takes_detector

@@ -10,6 +10,24 @@ from xaifake.errors import UserError
 RANGE = (-1.0, 1.0)
 
 
+def preprocess(images: np.ndarray, value_range: tuple[float, float] = RANGE) -> np.ndarray:
+    """Scale pictures from 0..255 to a network's range.
+
+    Parameters
+    ----------
+    images : array of uint8 or float, any shape
+        Values from 0 to 255.
+    value_range : (float, float)
+        What 0 and 255 become.
+
+    Returns
+    -------
+    numpy.ndarray of float32, same shape
+    """
+    low, high = value_range
+    return np.asarray(images, dtype=np.float32) / np.float32(255 / (high - low)) + np.float32(low)
+
+
 def as_floats(images, shape, value_range=RANGE):
     """Bring pictures into a model's range.
 
@@ -37,8 +55,7 @@ def as_floats(images, shape, value_range=RANGE):
     if not low < high:
         raise UserError(f"value_range={value_range}: give the values of black and white, (-1, 1).")
     if images.dtype == np.uint8:
-        # The network's own arithmetic, so that its answers stay equal to the last bit.
-        return images.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
+        return preprocess(images, value_range)
     if images.dtype.kind != "f":
         raise UserError(
             f"Pictures of type {images.dtype}: give uint8 from 0 to 255, or floats from {low:g} to "

@@ -32,14 +32,9 @@ from xaifake.detector.batches import (
 from xaifake.detector.detector import Detector
 from xaifake.detector.devices import Devices, join_hosts
 from xaifake.detector.fused import FusedAdam, with_fused_batch_norms
+from xaifake.detector.inputs import preprocess
 from xaifake.detector.pairs import PairedFaces
-from xaifake.detector.xception import (
-    batch_norms,
-    build_xception,
-    preprocess,
-    save_weights,
-    write_tensors,
-)
+from xaifake.detector.xception import batch_norms, build_xception, save_weights, write_tensors
 from xaifake.errors import UserError
 from xaifake.lazy import renamed_arguments
 from xaifake.progress import progress_bar
@@ -228,7 +223,7 @@ def _check_settings(settings):
 def _read(folder, split, settings):
     """Read one split of a folder of extracted faces, which must have both classes."""
     scale = settings["scale"]
-    encoded, labels, table = read_encoded(folder, split, scale, *_fold(settings))
+    encoded, labels, table = read_encoded(folder, split, scale, settings.get("fold"))
     faces = EncodedFaces(encoded, labels, table["video"])
     if set(faces.labels) != {0, 1}:
         raise UserError(
@@ -238,13 +233,9 @@ def _read(folder, split, settings):
     return faces
 
 
-def _fold(settings):
-    return [settings["fold"]] if "fold" in settings else []
-
-
 def _read_pairs(folder, split, settings):
     """Read the fakes of one split that have an original."""
-    originals, fakes, table = read_pairs(folder, split, settings["scale"], *_fold(settings))
+    originals, fakes, table = read_pairs(folder, split, settings["scale"], settings.get("fold"))
     return PairedFaces(
         originals, fakes, table["video"], settings["scale"], settings["portrait_share"],
         settings["kinds"],

@@ -92,22 +92,6 @@ def batch_norms(model):
     return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def preprocess(images: np.ndarray) -> np.ndarray:
-    """Scale pictures from 0..255 to the network's range.
-
-    Parameters
-    ----------
-    images : array of uint8 or float, any shape
-        Values from 0 to 255.
-
-    Returns
-    -------
-    numpy.ndarray of float32, same shape
-        Values from -1 to 1.
-    """
-    return np.asarray(images, dtype=np.float32) / np.float32(127.5) - np.float32(1)
-
-
 def save_weights(
     model: keras.Model, path: str | Path, metadata: dict[str, str] | None = None
 ) -> None:

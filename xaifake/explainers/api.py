@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xaifake.detector.forward import BATCH
 from xaifake.errors import UserError, told_what_to_install
 from xaifake.explainers import (  # noqa: F401 (they register)
     gradients,
@@ -19,7 +20,7 @@ from xaifake.explainers import (  # noqa: F401 (they register)
     masking,
 )
 from xaifake.explainers.registry import METHODS
-from xaifake.explainers.request import prepare
+from xaifake.explainers.request import batches, prepare
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +85,11 @@ class Explainer:
 
     method: str | None = None
 
+    def __init_subclass__(cls, method=None, **options):
+        super().__init_subclass__(**options)
+        if method:
+            cls.method = method
+
     def __init__(self, detector, method=None, **options):
         self.detector, self.method, self.options = detector, method or self.method, options
         _check(self.method, options.get("engine", ENGINES[0]), options)
@@ -93,76 +99,52 @@ class Explainer:
         return explain(self.detector, images, self.method, target, **self.options)
 
 
-class Gradient(Explainer):
+class Gradient(Explainer, method="gradient"):
     """See `xaifake.explainers.gradients.gradient`."""
 
-    method = "gradient"
 
-
-class InputTimesGradient(Explainer):
+class InputTimesGradient(Explainer, method="input_t_gradient"):
     """See `xaifake.explainers.gradients.input_t_gradient`."""
 
-    method = "input_t_gradient"
 
-
-class IntegratedGradients(Explainer):
+class IntegratedGradients(Explainer, method="integrated_gradients"):
     """See `xaifake.explainers.gradients.integrated_gradients`."""
 
-    method = "integrated_gradients"
 
-
-class SmoothGrad(Explainer):
+class SmoothGrad(Explainer, method="smoothgrad"):
     """See `xaifake.explainers.gradients.smoothgrad`."""
 
-    method = "smoothgrad"
 
-
-class GuidedBackprop(Explainer):
+class GuidedBackprop(Explainer, method="guided_backprop"):
     """See `xaifake.explainers.gradients.guided_backprop`."""
 
-    method = "guided_backprop"
 
-
-class GradCAM(Explainer):
+class GradCAM(Explainer, method="grad_cam"):
     """See `xaifake.explainers.gradients.grad_cam`."""
 
-    method = "grad_cam"
 
-
-class GradCAMPlusPlus(Explainer):
+class GradCAMPlusPlus(Explainer, method="grad_cam_plus_plus"):
     """See `xaifake.explainers.gradients.grad_cam_plus_plus`."""
 
-    method = "grad_cam_plus_plus"
 
-
-class Occlusion(Explainer):
+class Occlusion(Explainer, method="occlusion"):
     """See `xaifake.explainers.masking.occlusion`."""
 
-    method = "occlusion"
 
-
-class RISE(Explainer):
+class RISE(Explainer, method="rise"):
     """See `xaifake.explainers.masking.rise`."""
 
-    method = "rise"
 
-
-class LIME(Explainer):
+class LIME(Explainer, method="lime"):
     """See `xaifake.explainers.lime.explain_lime`."""
 
-    method = "lime"
 
-
-class KernelSHAP(Explainer):
+class KernelSHAP(Explainer, method="kernel_shap"):
     """See `xaifake.explainers.masking.kernel_shap`."""
 
-    method = "kernel_shap"
 
-
-class LRP(Explainer):
+class LRP(Explainer, method="lrp"):
     """See `xaifake.explainers.lrp.explain_lrp`; the option ``rule`` has to be given."""
-
-    method = "lrp"
 
 
 def methods(engine: str = "xaifake") -> list[str]:
@@ -248,6 +230,7 @@ def explain(
 
 def _explain(detector, images, method, target, engine, value_range, options):
     request, options = prepare(detector, images, target, value_range), dict(options)
+    size = options.get("batch_size", BATCH)
     if engine == "innvestigate":
         found = innvestigate.explain_innvestigate(request, method, **options)
     else:
@@ -258,7 +241,9 @@ def _explain(detector, images, method, target, engine, value_range, options):
             found = METHODS[method](request, **options)
     relevance, columns = found if isinstance(found, tuple) else (found, {})
     if "logit" not in columns:
-        columns = {"logit": request.logit(request.images).numpy(), **columns}
+        starts = batches(len(request.images), size)
+        logits = [request.logit(request.images[i : i + size]).numpy() for i in starts]
+        columns = {"logit": np.concatenate(logits), **columns}
     total = np.sum(relevance, axis=(1, 2, 3), dtype=np.float64)
     logit = columns.pop("logit")
     return Relevance(relevance, {"logit": logit, "sum": total, **columns})

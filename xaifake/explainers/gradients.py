@@ -13,7 +13,7 @@ from xaifake.detector.graph import RELUS, find_layer, kept, nodes
 from xaifake.errors import UserError
 from xaifake.explainers.compiled import compile_function
 from xaifake.explainers.registry import register
-from xaifake.explainers.request import batches, choose, one_for_each
+from xaifake.explainers.request import as_baseline, batches, choose
 from xaifake.progress import progress_bar
 
 
@@ -95,13 +95,6 @@ def integrated_gradients(request, batch_size=32, progress=True, steps=64, baseli
         error = error / np.abs(difference)
     report = {"logit": logit, "logit_baseline": logit_baseline, "completeness_error": error}
     return relevance, report
-
-
-def as_baseline(request, baseline):
-    """Return the starting picture of each path."""
-    if baseline is None:
-        return np.full_like(request.images, sum(request.value_range) / 2)
-    return one_for_each(baseline, "baseline", request.images, request.value_range)
 
 
 def _path_mean(request, start, alphas, batch_size, progress):

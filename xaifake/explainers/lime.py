@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 from tqdm import TqdmWarning
 
-from xaifake.detector.forward import forward, in_batches
+from xaifake.detector.forward import BATCH, forward, in_batches
 from xaifake.errors import UserError
 from xaifake.explainers.registry import register
-from xaifake.explainers.request import batches, one_for_each
+from xaifake.explainers.request import as_baseline, batches, one_for_each
 from xaifake.progress import progress_bar
 
 
@@ -40,7 +40,6 @@ SEGMENTATIONS = {
 FILLS = ("mean", "grey", "blur")
 BLUR_SHARE = 1 / 12  # of the picture's side: no feature of a face survives
 KERNEL_WIDTH = 0.25  # lime's own
-_BATCH = 32  # of the network, so that some requests of a batch of perturbed pictures run at a time
 
 
 @dataclass
@@ -234,8 +233,9 @@ class Classifier:
         What answers.
     """
 
-    def __init__(self, request, count=1, batch_size=_BATCH, precision="float32"):
-        self._question, self._batch = request, min(batch_size, _BATCH)
+    def __init__(self, request, count=1, batch_size=BATCH, precision="float32"):
+        # No more for the network, so that some requests of a batch of pictures run at a time.
+        self._request, self._batch = request, min(batch_size, BATCH)
         self._logits = forward(
             request.model, count, self._batch, None, precision, request.images.shape[1:]
         )
@@ -243,15 +243,15 @@ class Classifier:
 
     def logit(self, images):
         """Return the logit (N,) of the target for pictures (N, H, W, C)."""
-        return self._question.sign * self._ask(images)[:, self._question.index]
+        return self._request.sign * self._ask(images)[:, self._request.index]
 
     def __call__(self, images):
         """Return the probability (N,), float64, of the target for pictures (N, H, W, C)."""
         from scipy.special import expit, softmax  # the other methods need it not
 
-        if self._question.model.output_shape[1] == 1:
+        if self._request.model.output_shape[1] == 1:
             return expit(self.logit(images).astype(np.float64))
-        return softmax(self._ask(images).astype(np.float64), axis=1)[:, self._question.index]
+        return softmax(self._ask(images).astype(np.float64), axis=1)[:, self._request.index]
 
     def _ask(self, images):
         return self._logits(in_batches(np.asarray(images, np.float32), self._batch))
@@ -322,7 +322,7 @@ def make_fills(request, fill):
     if fill == "mean":
         return [None] * len(images)
     if fill == "grey":
-        return list(np.full_like(images, sum(request.value_range) / 2))
+        return list(as_baseline(request))
     if fill == "blur":
         from scipy.ndimage import gaussian_filter
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from xaifake.detector.forward import BATCH, forward, in_batches
 from xaifake.errors import UserError
-from xaifake.explainers.gradients import as_baseline
 from xaifake.explainers.lime import make_fills, segment
 from xaifake.explainers.registry import register
-from xaifake.explainers.request import batches
+from xaifake.explainers.request import as_baseline, batches
 from xaifake.progress import progress_bar
 
 

@@ -35,6 +35,17 @@ def make_register(table: dict[str, Callable], kind: str) -> Callable:
 
 
 METHODS: dict[str, Callable] = {}
+# What methods are called that have another name in print than in code.
+TITLES = {
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "guided_backprop": "Guided Backprop",
+    "integrated_gradients": "Integrated Gradients",
+    "kernel_shap": "KernelSHAP",
+    "lime": "LIME",
+    "rise": "RISE",
+    "smoothgrad": "SmoothGrad",
+}
 _register = make_register(METHODS, "method")
 
 

@@ -154,6 +154,13 @@ def one_for_each(pictures, name, images, value_range):
     return np.broadcast_to(as_floats(array, images.shape[1:], value_range), images.shape)
 
 
+def as_baseline(request, baseline=None):
+    """Return what each picture is compared with, (N, H, W, C); grey if no `baseline` is given."""
+    if baseline is None:
+        return np.full_like(request.images, sum(request.value_range) / 2)
+    return one_for_each(baseline, "baseline", request.images, request.value_range)
+
+
 def batches(count, batch_size):
     """Return where batches start.
 

@@ -280,7 +280,7 @@ def order_cells(scores, seed=0):
 
 
 @takes_detector
-def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
+def best_order(detector, faces, effects, shares=SHARES, cell=CELL):
     """Order cells by experiment, as well as a greedy search can.
 
     The cells for the first share are those with the largest effect; then every other cell is tried
@@ -291,7 +291,7 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     detector : Detector
     faces : xaifake.data.dataset.Faces
         Fakes with originals.
-    maps : PatchEffects
+    effects : PatchEffects
         Of these faces.
     shares : sequence of float
         Growing, from 0 to 1.
@@ -301,14 +301,14 @@ def best_order(detector, faces, maps, shares=SHARES, cell=CELL):
     -------
     numpy.ndarray of int, (N, G * G)
     """
-    originals, orders = _originals(faces), order_cells(maps.effect)
+    originals, orders = _originals(faces), order_cells(effects.effect)
     cells = cell_numbers(*faces.images.shape[1:3], cell)
-    predict = detector.predictor((len(shares) - 1) * (len(faces) + maps.changed.sum()))
+    predict = detector.predictor((len(shares) - 1) * (len(faces) + effects.changed.sum()))
     for n, order in enumerate(orders):
         for share in shares[:-1]:
             done = round(share * len(order))
             rest = order[done:]
-            open_ = rest[maps.changed[n].ravel()[rest]]
+            open_ = rest[effects.changed[n].ravel()[rest]]
             if not len(open_):
                 continue
             base = np.isin(cells, order[:done])
@@ -414,6 +414,16 @@ def insertion(detector, images, orders, name, shares=FILL_SHARES, cell=CELL, cou
 
 
 def _replace(detector, images, others, orders, shares, cell, count):
+    replaced = _first_cells(images, orders, shares, cell)
+    logits = np.empty((len(images), len(shares)))
+    predict = detector.predictor(logits.size if count is None else count)
+    for k, where in enumerate(replaced):
+        logits[:, k] = predict(np.where(where[..., None], others, images))
+    return logits
+
+
+def _first_cells(images, orders, shares, cell):
+    """Return for each share where the first cells of the pictures' orders lie: bool (N, H, W)."""
     cells = cell_numbers(*images.shape[1:3], cell)
     if np.shape(orders) != (len(images), cells.max() + 1):
         raise UserError(
@@ -421,12 +431,7 @@ def _replace(detector, images, others, orders, shares, cell, count):
             f"{cells.max() + 1} cells each."
         )
     ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
-    logits = np.empty((len(images), len(shares)))
-    predict = detector.predictor(len(images) * len(shares) if count is None else count)
-    for k, share in enumerate(shares):
-        replaced = ranks < round(share * orders.shape[1])
-        logits[:, k] = predict(np.where(replaced[..., None], others, images))
-    return logits
+    return [ranks < round(share * (cells.max() + 1)) for share in shares]
 
 
 @takes_detector
@@ -442,9 +447,7 @@ def road(
 
     Parameters and returns are those of `deletion`, but for the fill.
     """
-    cells = cell_numbers(images.shape[1], images.shape[2], cell)
-    ranks = np.argsort(orders, axis=1)[np.arange(len(images))[:, None, None], cells]
-    removed = [ranks < round(share * orders.shape[1]) for share in shares]
+    removed = _first_cells(images, orders, shares, cell)
     logits = [detector.logits(impute(images, gone, seed)) for gone in removed]
     return np.stack(logits, axis=1).astype(float)
 
@@ -505,13 +508,13 @@ def _smooth_fill(picture, gone):
     return splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(known)
 
 
-def score_against_effects(heatmaps, maps, cell=CELL):
+def score_against_effects(heatmaps, effects, cell=CELL):
     """Compare maps with what the experiment found.
 
     Parameters
     ----------
     heatmaps : numpy.ndarray of float, (N, H, W)
-    maps : PatchEffects
+    effects : PatchEffects
     cell : int
 
     Returns
@@ -525,14 +528,16 @@ def score_against_effects(heatmaps, maps, cell=CELL):
         for a map that is the same everywhere, or for all faces.
     """
     sums = cell_sums(np.asarray(heatmaps, np.float64), cell)
-    left = [_residual(values).reshape(len(sums), -1) for values in (sums, maps.effect)]
+    left = [_residual(values).reshape(len(sums), -1) for values in (sums, effects.effect)]
     rows = [
         (
             rank_correlation(one.ravel(), effect.ravel()),
             rank_correlation(one[changed], effect[changed]),
             rank_correlation(*rest),
         )
-        for one, effect, changed, *rest in zip(sums, maps.effect, maps.changed, *left, strict=True)
+        for one, effect, changed, *rest in zip(
+            sums, effects.effect, effects.changed, *left, strict=True
+        )
     ]
     names = ["patch_effect", "patch_effect_inside", "patch_effect_residual"]
     return pd.DataFrame(rows, columns=names)

@@ -159,20 +159,12 @@ def relevance_rank_accuracy(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarr
     The measure of Arras et al. (2022). Of pixels that tie for the last of the K places each counts
     with the probability that a fair draw takes it.
 
-    Parameters
-    ----------
-    heatmaps : numpy.ndarray of float, (N, H, W)
-    masks : numpy.ndarray of bool, (N, H, W)
+    Parameters and errors are those of `relevance_mass_accuracy`.
 
     Returns
     -------
     numpy.ndarray of float64, (N,)
         From 0 to 1; by chance the mask's share of the picture. NaN for an empty mask.
-
-    Raises
-    ------
-    UserError
-        If maps and masks are not of one shape.
     """
     heatmaps, masks = _check(heatmaps, masks)
     return np.array([_rank_accuracy(*pair) for pair in zip(heatmaps, masks, strict=True)])
@@ -192,21 +184,13 @@ def _rank_accuracy(heatmap, mask):
 def pointing_game(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Tell whether the most relevant pixel lies in a mask (Zhang et al. 2018, without tolerance).
 
-    Parameters
-    ----------
-    heatmaps : numpy.ndarray of float, (N, H, W)
-    masks : numpy.ndarray of bool, (N, H, W)
+    Parameters and errors are those of `relevance_mass_accuracy`.
 
     Returns
     -------
     numpy.ndarray of float64, (N,)
         1 or 0, or the share of hits among several largest values; by chance the mask's share of
         the picture.
-
-    Raises
-    ------
-    UserError
-        If maps and masks are not of one shape.
     """
     heatmaps, masks = _check(heatmaps, masks)
     largest = heatmaps == heatmaps.max(axis=(1, 2), keepdims=True)
@@ -217,21 +201,13 @@ def pointing_game(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def mask_auc(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of telling a mask's pixels from the others by relevance.
 
-    Parameters
-    ----------
-    heatmaps : numpy.ndarray of float, (N, H, W)
-    masks : numpy.ndarray of bool, (N, H, W)
+    Parameters and errors are those of `relevance_mass_accuracy`.
 
     Returns
     -------
     numpy.ndarray of float64, (N,)
         From 0 to 1: the probability that a pixel inside has more relevance than one outside, ties
         counted half; by chance 0.5. NaN where the mask is empty or the whole picture.
-
-    Raises
-    ------
-    UserError
-        If maps and masks are not of one shape.
     """
     heatmaps, masks = _check(heatmaps, masks)
     total = heatmaps[0].size if len(heatmaps) else 0

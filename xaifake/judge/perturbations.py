@@ -28,13 +28,8 @@ if TYPE_CHECKING:
     from xaifake.detector.detector import Detector
 
 SCORES = (
-    "accuracy",
-    "auc",
-    "probability_real",
-    "probability_fake",
-    "false_positive_rate",
-    "recall",
-)
+    "accuracy", "auc", "probability_real", "probability_fake", "false_positive_rate", "recall",
+)  # fmt: skip
 
 
 def _as_numbers(values, shape):

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from xaifake.detector.detector import Detector, takes_detector
-from xaifake.detector.xception import preprocess
+from xaifake.detector.inputs import preprocess
 from xaifake.errors import UserError
 from xaifake.judge.localisation import pointing_game, relevance_mass_accuracy
 from xaifake.progress import progress_bar

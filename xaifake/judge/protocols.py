@@ -212,9 +212,7 @@ def edit(images: np.ndarray, areas: np.ndarray, kind: str) -> np.ndarray:
     """
     import cv2  # nothing else here needs it
 
-    def compressed(image):
-        coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
-        return cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]
+    from xaifake.data.degradations import through_jpeg
 
     def enlarged(image):
         large = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
@@ -223,7 +221,7 @@ def edit(images: np.ndarray, areas: np.ndarray, kind: str) -> np.ndarray:
     ways = {
         "smoothed": lambda image: cv2.bilateralFilter(image, 7, 40, 3),
         "brightened": lambda image: image * 1.15,
-        "recompressed": compressed,
+        "recompressed": lambda image: through_jpeg(image, 30),
         "pasted": enlarged,
     }
     if kind not in ways:

@@ -1,4 +1,4 @@
-"""Every method measured, and what to make of it (chapters 11_localisation to 14_verdict).
+"""Every method measured, and what to make of it (chapters 10_perturbations to 14_verdict).
 
 `judge` measures and keeps what it has measured; `judged` reads the tables, those that come with
 the package or a reader's own.
@@ -48,21 +48,9 @@ from xaifake.scales import SCALES
 
 STORED = Path(__file__).parents[1] / "assets" / "judge"
 WITHOUT_ORIGINALS = (
-    "localisation",
-    "swaps",
-    "agreement",
-    "stability",
-    "randomisation",
-    "planted",
-    "planted_xception",
-    "cost",
-    "alike",
-    "texture",
-    "turned",
-    "silent",
-    "attacked",
-    "harmless",
-)
+    "localisation", "swaps", "agreement", "stability", "randomisation", "planted",
+    "planted_xception", "cost", "alike", "texture", "turned", "silent", "attacked", "harmless",
+)  # fmt: skip
 WITH_ORIGINALS = ("sums", "faithfulness", "regions", "outside", "shapley", "filling")
 TABLES = (*WITHOUT_ORIGINALS, *WITH_ORIGINALS)
 
@@ -287,18 +275,11 @@ def judge(
     versions = _versions(configs)  # now: what is missing is to be known before hours of work
     cases = [
         _Case(
-            Path(out),
-            detector,
-            faces_dir,
-            split,
-            fold,
-            seed,
-            given,
-            configs,
+            Path(out), detector, faces_dir, split, fold, seed, given, configs,
             protocol or Protocol(),
         )
         for detector, fold in _as_detectors(detectors, folds)
-    ]
+    ]  # fmt: skip
     # What is measured on some detectors only: the last one, and the last one of each scale.
     ends = {case.scale: case for case in cases}.values()
     jobs = [job for case in cases for job in case.jobs(case is cases[-1], case in ends)]
@@ -724,18 +705,14 @@ class _Case:
             if name not in ("patch_effect", "best"):
                 heatmaps = self.heatmaps(name, self.sample)
                 table = table.join(faithfulness.score_against_effects(heatmaps, effects))
-            return self.describe(self.sample, table)
+            return table
 
-        return self.parts.cached_table(f"restored/{name}", make)
+        return self.kept(f"restored/{name}", self.sample, make)
 
     def regions(self):
         """Put back the regions of the face one at a time."""
-
-        def make():
-            effects = faithfulness.region_effects(self.detector, self.sample)
-            return self.describe(self.sample, effects)
-
-        return self.parts.cached_table("regions", make)
+        return self.kept("regions", self.sample, lambda: faithfulness.region_effects(
+            self.detector, self.sample))  # fmt: skip
 
     def outside(self):
         """Change the inside and the outside of fakes, those that are missed among them."""
@@ -819,14 +796,12 @@ class _Case:
 
     def moved(self, config):
         """Compare the maps of perturbed pictures with the pictures' own."""
+        few = localisation.spread(self.sample, self.protocol.slow_faces if config.slow else None)
+        faces = self.sample[few]
 
         def make():
-            few = localisation.spread(
-                self.sample, self.protocol.slow_faces if config.slow else None
-            )
             settings = self.protocol.slow_settings if config.slow else self.protocol.settings
-            faces, heatmaps = self.sample[few], self.heatmaps(config.name, self.sample)[few]
-            parts = []
+            heatmaps, parts = self.heatmaps(config.name, self.sample)[few], []
             for perturbation in settings:
                 perturbed, _ = config.maps(self.detector, perturbation.apply(faces.images))
                 table = stability(heatmaps, perturbed, perturbation)
@@ -836,24 +811,24 @@ class _Case:
                     kind=perturbation.kind,
                     strength=float(perturbation.strength),
                 )
-                parts.append(self.describe(faces, table))
+                parts.append(table)
             return pd.concat(parts, ignore_index=True)
 
-        return self.parts.cached_table(f"stability/{config.name}", make)
+        return self.kept(f"stability/{config.name}", faces, make)
 
     def seeds(self):
         """Compare LIME's maps of two seeds."""
+        few = localisation.spread(self.sample, self.protocol.slow_faces)
+        faces = self.sample[few]
 
         def make():
-            few = localisation.spread(self.sample, self.protocol.slow_faces)
-            config, faces = self.by_name["lime"], self.sample[few]
+            config = self.by_name["lime"]
             again = replace(config, options=(*config.options, ("seed", 1)))
             heatmaps, _ = again.maps(self.detector, faces.images)
             table = stability(self.heatmaps("lime", self.sample)[few], heatmaps, Blur(0))
-            table = table.assign(method="lime", kind="seed", strength=1.0)
-            return self.describe(faces, table)
+            return table.assign(method="lime", kind="seed", strength=1.0)
 
-        return self.parts.cached_table("stability/seeds", make)
+        return self.kept("stability/seeds", faces, make)
 
     def shuffled(self, config):
         """Follow the maps while the network's weights are shuffled."""
@@ -909,22 +884,20 @@ class _Case:
             count = len(self.filled()) * len(runs) * pictures
             for (act, run), fill in runs:
                 logits = run(self.detector, self.sample.images, orders, fill, count=count)
-                rows += self.filled_rows(logits, faithfulness.FILL_SHARES, fill, act)
+                rows += _filled_rows(logits, faithfulness.FILL_SHARES, fill, act)
             logits = faithfulness.road(self.detector, self.sample.images, orders, seed=self.seed)
-            rows += self.filled_rows(logits, faithfulness.SHARES, "road", "deletion")
+            rows += _filled_rows(logits, faithfulness.SHARES, "road", "deletion")
             return pd.concat(rows, ignore_index=True).assign(method=name)
 
-        return self.parts.cached_table(f"filling/{name}", make)
+        return self.kept(f"filling/{name}", self.sample, make)
 
-    def filled_rows(self, logits, shares, fill, act):
-        """Return a table for each share."""
-        return [
-            self.describe(
-                self.sample,
-                pd.DataFrame({"logit": column, "share": share, "fill": fill, "act": act}),
-            )
-            for share, column in zip(shares, logits.T, strict=True)
-        ]
+
+def _filled_rows(logits, shares, fill, act):
+    """Return a table for each share."""
+    return [
+        pd.DataFrame({"logit": column, "share": share, "fill": fill, "act": act})
+        for share, column in zip(shares, logits.T, strict=True)
+    ]
 
 
 def _draw_found(detector, faces, sample, count, seed):

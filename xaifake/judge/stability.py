@@ -1,4 +1,4 @@
-"""Does a map stay when the picture is perturbed? (chapter 11_localisation).
+"""Does a map stay when the picture is perturbed? (chapter 10_perturbations).
 
 The map of the perturbed picture is brought back to the picture's own place and compared with the
 picture's map, where pixels survived both ways (Tetkova and Hansen 2023 call it equivariance).
@@ -22,16 +22,9 @@ TOP = 0.1
 # What stability was measured at: settings of chapter 10 that leave most verdicts as they were, and
 # a turn that does not.
 SETTINGS = (
-    Blur(0.5),
-    Blur(1),
-    Noise(5),
-    rotation(5),
-    rotation(20),
-    rotation(45),
-    translation(8),
-    scaling(1.1),
-    shear(10),
-)
+    Blur(0.5), Blur(1), Noise(5), rotation(5), rotation(20), rotation(45), translation(8),
+    scaling(1.1), shear(10),
+)  # fmt: skip
 
 
 def stability(

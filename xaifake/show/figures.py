@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from xaifake.explainers.registry import TITLES
+
 PALETTE = sns.color_palette("colorblind")
 REAL, FAKE = PALETTE[0], PALETTE[1]
 MASK_COLOUR = np.array([0, 158, 115])
@@ -20,19 +22,11 @@ FACE_PARTS = (
     *((0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False)),
     *((36, 42, True), (42, 48, True), (48, 60, True), (60, 68, True)),
 )
-READABLE = {
+READABLE = TITLES | {
     "input_t_gradient": "input x gradient",
     "gradient (absolute)": "size of the gradient",
-    "grad_cam": "Grad-CAM",
-    "grad_cam_plus_plus": "Grad-CAM++",
-    "guided_backprop": "Guided Backprop",
-    "integrated_gradients": "Integrated Gradients",
-    "kernel_shap": "KernelSHAP",
-    "lime": "LIME",
     "lime (slic)": "LIME (SLIC)",
     "patch_effect": "patch-effect map",
-    "rise": "RISE",
-    "smoothgrad": "SmoothGrad",
 }
 
 

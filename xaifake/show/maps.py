@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from skimage.segmentation import mark_boundaries
 
-from xaifake.heatmaps import colour_limit
+from xaifake.heatmaps import COLOURS, colour_limit
 from xaifake.show.figures import MASK_COLOUR, in_rows, mark_manipulated, readable, subplots
 
-COLOURS = "RdBu_r"
 FAINT = 0.3  # what is left of a picture's contrast under a map
 SILENT = 0.35  # grey of a channel that is 0 everywhere
 GAP = 2  # pixels between channels, before they are enlarged
@@ -37,8 +36,9 @@ def show_grid(
         heatmap, laid on the first picture of its column, or else of its row.
     columns : sequence of str, optional
         Written above the columns.
-    manipulated : sequence of bool, optional
-        Which columns show manipulated faces: the word is written on their pictures.
+    manipulated : sequence of bool, or dict of str to such, optional
+        Which columns show manipulated faces, in all rows or in those named: the word is written on
+        their pictures.
     masks : sequence of ndarray, bool (H, W), optional
         One per column: its outline is drawn on the heatmaps.
     width : float
@@ -55,11 +55,12 @@ def show_grid(
     for line, (name, items) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(readable(name), fontsize=8)
         limit = colour_limit(np.stack(items)) if together and not _is_picture(items[0]) else None
+        marked = manipulated.get(name) if isinstance(manipulated, dict) else manipulated
         for number, (axis, item) in enumerate(zip(line, items, strict=True)):
             axis.set(xticks=[], yticks=[])
             if _is_picture(item):
                 axis.imshow(item, cmap="gray", vmin=0, vmax=255)
-                if item.ndim == 3 and manipulated is not None and manipulated[number]:
+                if item.ndim == 3 and marked is not None and marked[number]:
                     mark_manipulated(axis)
             else:
                 mask = None if masks is None else masks[number]
@@ -69,6 +70,34 @@ def show_grid(
         axis.set_title(title, fontsize=8, pad=3)
     _add_legend(figure, axes, own=not together)
     return figure
+
+
+def show_cases(cases, maps=None, width=1.5):
+    """Show the faces of a case file with what a detector says of them, their originals and maps.
+
+    Parameters
+    ----------
+    cases : xaifake.data.dataset.Faces
+        See `xaifake.detector.case_file`; their table has ``logit`` and ``logit_original``.
+    maps : dict of str to sequence of ndarray, optional
+        Further rows, as for `show_grid`: one map or picture for each face. The outline of the swap
+        is drawn on maps.
+    width : float
+        Of one picture, in inches.
+    """
+    fakes = cases.labels == 1
+    titles = []
+    for row, fake in zip(cases.table.itertuples(), fakes, strict=True):
+        kind = f"fake ({row.region.replace('_', ' ')})" if fake else "real"
+        title = f"{kind}\ncalled {'fake' if row.logit > 0 else 'real'}, {row.logit:+.1f}"
+        known = fake and cases.originals is not None
+        titles.append(f"{title}\noriginal {row.logit_original:+.1f}" if known else title)
+    rows = {"face": cases.images}
+    if cases.originals is not None:
+        rows["original"] = cases.originals
+    changed = [name for name in (maps or {}) if _is_picture(maps[name][0])]
+    marked = dict.fromkeys(["face", *changed], fakes)
+    return show_grid(rows | (maps or {}), titles, marked, cases.masks, width)
 
 
 def show_forgetting(image, strips, shares, width=1.1):

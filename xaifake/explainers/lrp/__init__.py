@@ -5,36 +5,20 @@ method "lrp" of `xaifake.explain`; `relevance_by_layer` follows the relevance on
 `relevance_at` draws it there.
 """
 
-from xaifake.explainers.lrp.batch_norms import merge_batch_norms
+from xaifake.explainers.lrp.batch_norms import merge_batch_norms as merge_batch_norms
 from xaifake.explainers.lrp.methods import (
-    METHODS,
-    RULES,
-    explain_lrp,
-    relevance_at,
-    relevance_by_layer,
+    METHODS as METHODS,
+    RULES as RULES,
+    explain_lrp as explain_lrp,
+    relevance_at as relevance_at,
+    relevance_by_layer as relevance_by_layer,
 )
 from xaifake.explainers.lrp.rules import (
-    AlphaBeta,
-    Bounded,
-    Epsilon,
-    Flat,
-    Gamma,
-    WSquare,
-    ZPlusFast,
+    AlphaBeta as AlphaBeta,
+    Bounded as Bounded,
+    Epsilon as Epsilon,
+    Flat as Flat,
+    Gamma as Gamma,
+    WSquare as WSquare,
+    ZPlusFast as ZPlusFast,
 )
-
-__all__ = [
-    "METHODS",
-    "RULES",
-    "AlphaBeta",
-    "Bounded",
-    "Epsilon",
-    "Flat",
-    "Gamma",
-    "WSquare",
-    "ZPlusFast",
-    "merge_batch_norms",
-    "explain_lrp",
-    "relevance_at",
-    "relevance_by_layer",
-]
