@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A video whose Content Credentials are signed is unsigned, not broken, after a copy of its stream
+# After a copy of its stream, a video with signed Content Credentials is unsigned, not broken
 # Harms: data
 # Call: c2pa.Reader("video/mp4", file) on a signed MP4 that was copied packet by packet
-# Guess: the reader says that the signature does not fit the file any more.
-# Effect: 'nothing there' reads as 'never was': whoever shows only broken signatures shows nothing for a fake whose label was dropped.
-# Instead: treat a missing manifest as no statement, and watermark as well.
-# xaifake: no, of a file without any it says 'none, like most files', and concludes nothing: tests/video/test_credentials.py::test_what_was_read_is_told
+# Guess: the reader reports that the signature no longer fits the file.
+# Effect: 'nothing there' reads as 'never was'. A program that shows only broken signatures shows nothing for a fake whose label was dropped.
+# Instead: treat a missing manifest as no statement, and add a watermark as well.
+# xaifake: no, for a file without credentials it says 'none, like most files', and concludes nothing: tests/video/test_credentials.py::test_what_was_read_is_told
 source "$(dirname "$0")/environment.bash" c2pa-python==0.38.1 cryptography==46.0.3 av==18.1.0 numpy==2.4.6
 python - <<'PYTHON'
 import datetime

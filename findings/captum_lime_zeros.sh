@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# captum's Lime explains a probability by zeros
+# captum's Lime returns an empty map for a probability
 # Harms: map
 # Call: Lime(probability).attribute(picture, feature_mask=segments, n_samples=400)
-# Expected: weights of the segments, the smaller the less they matter.
-# Effect: an empty map, which reads as 'no segment matters'.
-# Instead: explain the logit, and give interpretable_model=SkLearnRidge(alpha=1e-3) or so; the default is a Lasso with alpha 0.01, whatever the output's scale.
+# Expected: one weight per segment, smaller for segments that matter less.
+# Effect: the map is empty, which reads as 'no segment matters'.
+# Instead: explain the logit, and pass something like interpretable_model=SkLearnRidge(alpha=1e-3). The default is a Lasso with alpha 0.01, whatever the scale of the output.
 # xaifake: no, tests/explainers/test_lime.py::test_the_surrogate_solves_the_papers_equation
 # Picture: Bands of red, blue and white on the left, an empty square on the right.
-# Caption: The change of the probability when each of four segments is hidden, and Lime's map of it.
+# Caption: The change of the probability when each of four segments is hidden (left), and Lime's map (right).
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
 python - <<'PYTHON'
 import torch

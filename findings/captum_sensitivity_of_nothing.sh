@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# captum's sensitivity_max gives an explanation that is always empty the best score there is
+# captum's sensitivity_max gives the best possible score to an explanation that is always empty
 # Harms: score
 # Call: sensitivity_max(explanation, picture)
-# Guess: the norm of the map is the divisor, so that a map of zeros gives NaN.
-# Effect: a method that fails silently wins the comparison of stability.
-# Instead: leave out maps without a norm before scoring, and say how many.
+# Guess: the score is divided by the norm of the map, so a map of zeros gives NaN.
+# Effect: a method that fails silently wins a comparison of stability.
+# Instead: leave out maps with norm 0 before scoring, and report how many there were.
 # xaifake: no, tests/judge/test_stability.py::test_a_constant_map_leaves_the_others_their_scores
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 captum==0.9.0 scikit-learn==1.8.0
 python - <<'PYTHON'

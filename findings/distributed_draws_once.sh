@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A Dask cluster computes equal calls once: five random draws are one draw five times
+# A Dask cluster computes equal calls only once, so five random draws are one draw five times
 # Harms: data
 # Call: [client.submit(draw, "face") for _ in range(5)], and client.map(draw, ["face"] * 5)
-# Expected: five calls.
-# Effect: repeats for an interval, noisy copies or five seeds inside a function are one; the interval has no width.
-# Instead: pure=False, or the seed as an argument.
+# Expected: five separate calls.
+# Effect: repetitions for an interval, noisy copies or five seeds inside a function become a single one, and the interval has no width.
+# Instead: pass pure=False, or pass the seed as an argument.
 # xaifake: no, tests/test_known_traps.py::test_equal_jobs_are_all_done
 source "$(dirname "$0")/environment.bash" distributed==2026.8.0
 python - <<'PYTHON'

@@ -2,12 +2,12 @@
 # dlib's face box stands still while the picture moves, then jumps by eight pixels
 # Harms: picture
 # Call: get_frontal_face_detector()(picture) on a picture that is moved by one pixel at a time
-# Guess: the box follows to within two pixels; its width changes by 2 % where the picture is enlarged by 2 %.
-# Effect: crops of neighbouring frames jitter by a tenth of the face, and scores and maps with them.
-# Instead: smooth boxes over frames, centre on a landmark, or train with as much shift.
-# xaifake: partly, squares are centred on the nose tip and their side is dlib's: tests/data/test_faces.py::test_the_square_is_centred_on_the_nose_tip
-# Picture: Two cuttings of one photographed face; in the second the face is further to the left.
-# Caption: The face in dlib's box, the picture moved by three pixels and by five: the face should stand still.
+# Guess: the box follows to within two pixels, and its width changes by 2 % if the picture is enlarged by 2 %.
+# Effect: crops of neighbouring frames jitter by a tenth of the face, and scores and maps jitter with them.
+# Instead: smooth the boxes over frames, centre them on a landmark, or train with shifts as large as these.
+# xaifake: partly, it centres squares on the nose tip, but takes their side from dlib: tests/data/test_faces.py::test_the_square_is_centred_on_the_nose_tip
+# Picture: Two crops of one photographed face; in the second the face is further to the left.
+# Caption: The face in dlib's box, with the picture moved by three pixels (left) and by five (right). The face should stay in place.
 source "$(dirname "$0")/environment.bash" dlib-bin==20.0.1.post1 numpy==2.4.6 scikit-image==0.26.0 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import cv2

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One rule of cutting gives another crop with CenterFace's box than with dlib's
+# The same cropping rule gives different crops with CenterFace's box and with dlib's
 # Harms: picture
 # Call: get_frontal_face_detector()(picture, 0) and CenterFace()(picture), and about the middle of either box a square of 1.3 times its longer side
-# Guess: the squares differ by less than 10 % in side, and by less than 5 % of the side in place.
-# Effect: a network trained on crops by the one sees faces of another size by the other, with hair and neck: its scores and maps are of another task.
-# Instead: one finder for training and use; or set the square by landmarks, such as the distance of the eyes.
+# Guess: the squares differ by less than 10 % in side, and by less than 5 % of the side in position.
+# Effect: a network trained on one finder's crops sees faces of a different size in the other's, with hair and neck. Its scores and maps then belong to a different task.
+# Instead: use the same finder in training and afterwards, or set the square by landmarks, such as the distance between the eyes.
 # xaifake: no, one finder cuts all faces: tests/data/test_faces.py::test_a_face_at_a_known_place_gives_its_square
 # Picture: One face twice, the second with more forehead and smaller.
 # Caption: One face cut by the same rule from dlib's box (left) and from CenterFace's (right).

@@ -3,8 +3,8 @@
 # Harms: page
 # Call: glue("auc", np.float64(0.9433)), then the role glue:text of auc:.2f
 # Expected: 0.94.
-# Effect: a sentence of the book loses its figure; the build only warns.
-# Instead: glue("auc", float(value)).
+# Effect: a sentence of the book loses its number, and the build only warns.
+# Instead: use glue("auc", float(value)).
 # xaifake: no, it glues nothing: tests/test_known_traps.py::test_no_chapter_glues
 source "$(dirname "$0")/environment.bash" myst-nb==1.4.0 numpy==2.4.6 sphinx==8.2.3 ipykernel==7.1.0
 mkdir book

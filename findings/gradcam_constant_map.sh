@@ -2,9 +2,9 @@
 # pytorch-grad-cam turns a map that is the same everywhere into zeros
 # Harms: map
 # Call: GradCAM(network, [layer])(pictures, targets)
-# Expected: a layer that supports the class everywhere alike gives a map of one positive value.
-# Effect: full evidence looks like none: each map is stretched from its minimum to its maximum, so levels of pictures cannot be compared either.
-# Instead: compute the weighted sum yourself, and stretch for display only.
+# Expected: a layer that supports the class equally everywhere gives a map with a single positive value.
+# Effect: full evidence looks like none. Each map is stretched from its minimum to its maximum, so you cannot compare levels between pictures either.
+# Instead: compute the weighted sum yourself, and stretch it only for display.
 # xaifake: no, tests/test_known_traps.py::test_a_constant_grad_cam_keeps_its_value
 source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 grad-cam==1.5.7
 python - <<'PYTHON'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# PyAV and OpenCV show one HDR video in different brightness
+# PyAV and OpenCV show the same HDR video in different brightness
 # Harms: picture
 # Call: frame.to_ndarray(format="rgb24") and cv2.VideoCapture(path).read() on a video with the transfer function PQ
 # Expected: the same pixels, since both use FFmpeg's libraries.
-# Effect: phones film in HDR: the network sees another face by one reader than by the other, and light skin is white in one of them.
-# Instead: look at frame.color_trc (16 is PQ, 18 HLG), and map tones yourself or refuse.
+# Effect: phones film in HDR, so the network sees a different face depending on the reader. With one of the readers, light skin is white.
+# Instead: check frame.color_trc (16 is PQ, 18 HLG), and map the tones yourself or refuse the video.
 # xaifake: no, tests/data/test_decoding.py::test_hdr_is_tone_mapped_and_it_is_said
 # Picture: Three greys in two rows; in the lower row the first is darker and the others are lighter, the last white.
 # Caption: Three greys of one HDR video, by PyAV (upper row) and by OpenCV (lower row).

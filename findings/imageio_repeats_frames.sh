@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# imageio's two plugins and OpenCV count three different numbers of frames in a phone's video
+# imageio's two plugins and OpenCV find three different numbers of frames in a phone's video
 # Harms: data
 # Call: imageio.v3.imread(path, plugin="FFMPEG") on a video whose frames come at uneven times
 # Guess: both plugins return the frames that the file has.
-# Effect: frame 30 of the masks is another moment than frame 30 of the pictures; repeated frames count several times in a mean.
-# Instead: decode with PyAV and keep frame.pts; never address frames of a variable rate by number across readers.
+# Effect: frame 30 of the masks shows a different moment from frame 30 of the pictures. Repeated frames count several times in a mean.
+# Instead: decode with PyAV and keep frame.pts. If the frame rate varies, never address frames by number across readers.
 # xaifake: no, tests/data/test_media.py::test_uneven_times_are_spread_over_time_and_not_over_frames
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
 python - 2>errors.txt <<'PYTHON'

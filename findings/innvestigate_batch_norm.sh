@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# iNNvestigate 2 explains a batch norm by another layer than the one that ran
+# iNNvestigate 2 explains a batch norm as if it were a different layer
 # Harms: map
 # Call: create_analyzer("lrp.epsilon", model) on a network with BatchNormalization
-# Expected: the map of the same network with the norm merged into the convolution before it.
-# Effect: each channel's share is divided by its variance instead of its standard deviation; channels of small variance take over.
-# Instead: fold batch norms before explaining.
+# Expected: the same map as for the network with the norm merged into the convolution before it.
+# Effect: it divides each channel's share by the variance instead of the standard deviation, so channels with a small variance dominate.
+# Instead: fold batch norms and explain with an engine whose rules know biases (chapter 8): the package's own alpha-beta rules do not.
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
 # Picture: Two heatmaps of 8 by 8 pixels with different patterns.
 # Caption: The map of the network (left) and of its folded copy (right).

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# iNNvestigate's flat presets do nothing where a network begins with ZeroPadding2D
+# iNNvestigate's flat presets have no effect if the network begins with ZeroPadding2D
 # Harms: map
 # Call: create_analyzer("lrp.sequential_preset_a_flat", model)
-# Expected: the flat rule at the first convolution, wherever zeros are added.
-# Effect: the map of the other preset under this one's name; a net that pads inside the convolution has another map than its equal.
-# Instead: padding="same" in the convolution itself, or compare with the map of the preset without 'flat'.
+# Expected: the flat rule at the first convolution, no matter where the zeros are added.
+# Effect: you get the map of the plain preset under the name of the flat one. An equal network that pads inside the convolution has a different map.
+# Instead: use padding="same" in the convolution itself, or compare with the map of the preset without 'flat'.
 # xaifake: no, tests/explainers/test_lrp_options.py::test_the_input_is_where_no_weights_stand_before
 # Picture: Three heatmaps, the second and the third the same.
-# Caption: One network's map by the flat preset with padding='same' (left) and behind a ZeroPadding2D (middle), where it is the map of the plain preset (right).
+# Caption: One network's map by the flat preset: with padding='same' (left), and behind a ZeroPadding2D (middle), where it equals the map of the plain preset (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'

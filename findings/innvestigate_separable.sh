@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# iNNvestigate's alpha-beta rules split the two kernels of a separable convolution by sign, not their product
+# iNNvestigate's alpha-beta rules split the two kernels of a separable convolution by sign instead of their product
 # Harms: map
 # Call: create_analyzer("lrp.alpha_2_beta_1", model) on a network with SeparableConv2D, such as Xception
-# Expected: the map of the ordinary convolution whose kernel is the product.
-# Effect: minus times minus counts as inhibition: the map is nearly unrelated to the right one, and its sum can be right.
-# Instead: an engine that splits the product, or the rules z, epsilon and flat, which are not affected.
+# Expected: the same map as for the ordinary convolution whose kernel is the product.
+# Effect: minus times minus counts as inhibition. The map is nearly unrelated to the right one, although its sum can be right.
+# Instead: use an engine that splits the product, or the rules z, epsilon and flat, which are not affected.
 # xaifake: no, tests/explainers/test_lrp_networks.py::test_separable_layers_with_batch_norms_have_the_maps_of_ordinary_ones
 # Picture: Two heatmaps with different patterns.
-# Caption: By alpha 2 and beta 1: the network with a separable convolution (left), and the same network with an ordinary one (right).
+# Caption: Maps by alpha 2 and beta 1: the network with a separable convolution (left), and the same network with an ordinary one (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'

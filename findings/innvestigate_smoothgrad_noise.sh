@@ -2,11 +2,11 @@
 # iNNvestigate's SmoothGrad adds noise of standard deviation 1, whatever the range of the pictures
 # Harms: map
 # Call: create_analyzer("smoothgrad", model, augment_by_n=64).analyze(pictures)
-# Expected: noise of 10 to 20 % of the range, as the paper of SmoothGrad proposes.
-# Effect: on pictures from 0 to 1 the map is mostly noise; on 0 to 255 it is the plain gradient.
-# Instead: noise_scale=0.15 * (highest - lowest value).
-# xaifake: no, through its engine the noise is set: tests/explainers/test_innvestigate.py::test_smoothgrad_is_seeded
-# Picture: Three heatmaps, of which the second is unlike the first and the third like it.
+# Expected: noise of 10 to 20 % of the range, as the SmoothGrad paper proposes.
+# Effect: on pictures from 0 to 1 the map is mostly noise, and on pictures from 0 to 255 it is the plain gradient.
+# Instead: pass noise_scale=0.15 * (highest - lowest value).
+# xaifake: no, its engine sets the noise: tests/explainers/test_innvestigate.py::test_smoothgrad_is_seeded
+# Picture: Three heatmaps. The second is unlike the first; the third is like it.
 # Caption: The gradient (left), SmoothGrad on the picture from 0 to 1 (middle) and from 0 to 255 (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2

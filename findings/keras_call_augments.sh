@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A Keras model that is called, model(x), augments the picture
+# A Keras model augments the picture when you call it as model(x)
 # Harms: map
 # Call: model(x) where the model has a layer such as RandomTranslation
-# Guess: a Keras model that is called, model(x), is in use and not in training, so a random layer in it leaves the picture as it is, as model.predict(x) does.
-# Effect: gradients and heatmaps that are taken through model(x) are those of another picture, a new one each time.
-# Instead: model(x, training=False).
+# Guess: a Keras model that is called as model(x) is in use and not in training, so a random layer in it leaves the picture as it is, as with model.predict(x).
+# Effect: gradients and heatmaps taken through model(x) belong to a different picture, and to a new one each time.
+# Instead: call model(x, training=False).
 # xaifake: no, tests/test_known_traps.py::test_layers_that_augment_do_nothing_in_an_explanation
-# Picture: A ramp from black to white, and the ramp moved down, its first rows mirrored.
-# Caption: The picture that was given (left), and what the network saw (right).
+# Picture: A ramp from black to white, and the same ramp moved down, with its first rows mirrored.
+# Caption: The picture as given (left), and what the network saw (right).
 source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 pip install -qq --no-compile pillow==13.0.0
 KERAS_BACKEND=jax python - <<'PYTHON'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Keras 2 and PyTorch store another moving variance than Keras 3 for the same pictures
+# Keras 2 and PyTorch store a different moving variance from Keras 3 for the same pictures
 # Harms: picture
 # Call: BatchNormalization(momentum=0) called once in training on 2 pictures of 2 x 2
 # Expected: one definition of the variance.
-# Effect: small in large maps; with 8 values per channel a seventh, so that training goes on from other statistics after a move and logits drift.
-# Instead: multiply by (n - 1) / n when moving late layers of small batches, and compare logits.
+# Effect: the difference is small in large maps, but a seventh with 8 values per channel. After a move between libraries, training continues from different statistics and the logits drift.
+# Instead: when you move late layers of small batches, multiply by (n - 1) / n, and compare logits.
 # xaifake: no, its fused layer stores what Keras 3 stores: tests/detector/test_fused.py::test_fused_batch_norm_is_keras_in_every_precision
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq torch==2.13.0

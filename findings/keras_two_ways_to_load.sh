@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Keras loads one picture to different pixels for training and for asking, and passes over WebP
+# Keras loads the same picture with different pixels for training and for prediction, and skips WebP
 # Harms: picture
 # Call: image_dataset_from_directory(folder, image_size=(128, 128)) and load_img(path, target_size=(128, 128))
 # Guess: the same pixels to within 2 levels, and all pictures of the folder.
-# Effect: a network is trained on smooth pictures and asked about jagged ones; the map shows the jags. A data set of WebP is halved without a word.
-# Instead: one function for both, from bytes to array; count the files yourself.
+# Effect: a network is trained on smooth pictures and applied to jagged ones, and the map shows the jagged edges. A data set that is half WebP is halved without a warning.
+# Instead: use one function for both, from bytes to array, and count the files yourself.
 # xaifake: no, one reader serves both: tests/data/test_dataset.py::test_encoded_faces_are_the_same
 # Picture: Two faces made of large pixels; the edges of the right one are jagged.
 # Caption: One picture as the data set loads it (left), and as load_img does (right).

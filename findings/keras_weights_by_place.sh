@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Keras 3 puts stored weights into layers by their order, not by their names
+# Keras 3 assigns stored weights to layers by their order, not by their names
 # Harms: picture
 # Call: model.load_weights("x.weights.h5") into a model with the same named layers in another order
 # Guess: a layer gets the weights that were stored under its name.
-# Effect: a network that was rebuilt with two branches exchanged answers plausibly and wrongly.
-# Instead: model.save("x.keras"), which stores the structure too, or compare a stored answer after loading.
-# xaifake: no, order and names are stored and a file that does not fit is refused: tests/detector/test_xception.py::test_files_that_do_not_fit_are_refused_with_a_reason
+# Effect: a network that was rebuilt with two branches exchanged gives plausible but wrong answers.
+# Instead: use model.save("x.keras"), which also stores the structure, or compare with a stored answer after loading.
+# xaifake: no, it stores order and names and refuses a file that does not fit: tests/detector/test_xception.py::test_files_that_do_not_fit_are_refused_with_a_reason
 source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 KERAS_BACKEND=jax python - <<'PYTHON'
 import keras

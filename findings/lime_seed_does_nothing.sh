@@ -3,8 +3,8 @@
 # Harms: map
 # Call: explainer.explain_instance(picture, classify, random_seed=0)
 # Expected: the same call gives the same map.
-# Effect: two runs of a notebook show two maps, and a stored figure cannot be made again.
-# Instead: a new LimeImageExplainer(random_state=0) for each picture; the random_state of one explainer moves on from call to call.
+# Effect: two runs of a notebook show two different maps, and you cannot reproduce a stored figure.
+# Instead: create a new LimeImageExplainer(random_state=0) for each picture, because the random state of an explainer moves on from call to call.
 # xaifake: no, tests/explainers/test_lime.py::test_the_same_seed_gives_the_same_map_alone_or_among_others
 # Picture: A photograph and two heatmaps of it with different colours in the same segments.
 # Caption: The picture, and the maps of two calls with random_seed=0.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# lime cuts a picture from 0 to 255 in floats into far more segments than the same one from 0 to 1
+# lime cuts a float picture from 0 to 255 into far more segments than the same picture from 0 to 1
 # Harms: map
 # Call: LimeImageExplainer().explain_instance(picture, ...), the default segmentation, for one picture in three ranges
-# Expected: the segmentation scales the picture, or differs by a few segments.
-# Effect: size and number of the regions, so the map, depend on how the network's input happens to be scaled.
-# Instead: segment the uint8 picture and give the labels: segmentation_fn=lambda _: labels.
+# Expected: the segmentation scales the picture, or the results differ by a few segments.
+# Effect: the size and number of the regions, and hence the map, depend on how the network's input happens to be scaled.
+# Instead: segment the uint8 picture and pass the labels: segmentation_fn=lambda _: labels.
 # xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
 # Picture: A photograph with the borders of 6 segments on the left and of 34 on the right.
 # Caption: The segments of one picture from 0 to 1 (left) and from 0 to 255 in floats (right).

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# lime never hides the last segment of a segmentation that counts from 1, as scikit-image's slic does
+# lime never hides the last segment if the segmentation counts from 1, as scikit-image's slic does
 # Harms: map
 # Call: LimeImageExplainer().explain_instance(picture, classify, segmentation_fn=slic)
 # Expected: each segment is hidden in about half of the samples.
-# Effect: the last segment is in every picture and gets no relevance; feature 0 hides nothing.
+# Effect: the last segment is visible in every picture and gets no relevance, while feature 0 hides nothing.
 # Instead: subtract 1: segmentation_fn=lambda picture: slic(picture) - 1.
 # xaifake: no, tests/explainers/test_lime.py::test_segments_are_counted_from_0_and_do_not_depend_on_the_range
-# Picture: A photograph, and its segments in red, all but the lowest, which is white.
-# Caption: The picture, and in red how often each segment was hidden; the last one never was.
+# Picture: A photograph, and its segments in red except for the lowest, which is white.
+# Caption: The picture (left), and in red how often each segment was hidden (right). The last one never was.
 source "$(dirname "$0")/environment.bash" lime==0.2.0.1 scikit-image==0.26.0 numpy==2.4.6 scikit-learn==1.8.0
 python - 2>errors.txt <<'PYTHON'
 import numpy as np

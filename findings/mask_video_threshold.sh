@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A mask that went through H.264 is an eighth larger where anything above 0 counts
+# A mask compressed with H.264 is an eighth larger if every value above 0 counts
 # Harms: score
 # Call: frame > 0 on the frames of a video of black and white masks, as FaceForensics++ has them
 # Guess: the area grows by less than 5 %.
-# Effect: ringing around the edge counts as manipulated: chance level and scores of localisation rise, and by the compression, not by the map.
-# Instead: frame > 127.
+# Effect: ringing around the edge counts as manipulated. The chance level and the scores of localisation rise because of the compression, not because of the map.
+# Instead: use frame > 127.
 # xaifake: no, tests/data/test_extraction.py::test_a_mask_marks_its_pixels_exactly
 # Picture: A white ellipse with a red fringe of small blocks.
-# Caption: The mask in white; in red what counts as mask above 0 after the compression.
+# Caption: The mask is white. Red marks what also counts as mask after the compression if every value above 0 does.
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Matplotlib draws a noisy heatmap paler the smaller the figure is, and a smooth one as it is
+# Matplotlib draws a noisy heatmap paler the smaller the figure is, but a smooth one unchanged
 # Harms: page
 # Call: plt.imshow(heatmap, cmap="seismic", vmin=-3, vmax=3) of 512 x 512 values, in a figure with fewer pixels
-# Guess: the colours of a map do not depend on the figure's size to more than 20 %; at most thin lines vanish.
-# Effect: red and blue neighbours become a pale violet, which the scale of colours does not have; beside a smooth Grad-CAM a gradient's map looks weak, and the weaker the more maps stand in a row.
-# Instead: imshow(..., interpolation="nearest"), or one pixel of the figure per pixel of the map.
+# Guess: the colours of a map change by no more than 20 % with the size of the figure; at most thin lines vanish.
+# Effect: red and blue neighbours become a pale violet that the colour scale does not contain. Next to a smooth Grad-CAM a gradient's map looks weak, and the more maps are in a row, the weaker it looks.
+# Instead: use imshow(..., interpolation="nearest"), or one pixel of the figure per pixel of the map.
 # xaifake: no, tests/test_known_traps.py::test_a_noisy_map_keeps_its_colours_in_a_small_figure
 # Picture: Two squares of noise in red and blue, the left one in full colours, the right one pale violet.
 # Caption: A corner of one map, drawn with 512 pixels (left) and with 128 (right).

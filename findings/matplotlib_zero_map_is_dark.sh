@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Matplotlib draws a heatmap of zeros as the strongest negative colour
+# Matplotlib draws a heatmap of zeros in the strongest negative colour
 # Harms: page
 # Call: plt.imshow(np.zeros((8, 8)), cmap="seismic"), also with CenteredNorm()
-# Expected: the colour of zero, white.
-# Effect: a picture about which a method says nothing looks like one full of evidence against.
-# Instead: vmin=-limit, vmax=limit with a limit above 0.
+# Expected: white, the colour of zero.
+# Effect: a picture about which a method says nothing seems to be full of evidence against.
+# Instead: set vmin=-limit and vmax=limit, with a limit above 0.
 # xaifake: no, tests/test_known_traps.py::test_a_map_of_zeros_is_drawn_white
 # Picture: A dark blue square and a white one.
 # Caption: A map of zeros by imshow without limits (left), and with limits from -1 to 1 (right).

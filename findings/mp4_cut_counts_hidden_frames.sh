@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A cut MP4 counts frames that nobody is shown, and as MKV it begins with them
+# A cut MP4 counts frames that it does not show, and as MKV it begins with them
 # Harms: data
 # Call: ffmpeg -ss 1 -i long.mp4 -c copy cut.mp4, and the same into cut.mkv; then the number of frames
-# Expected: the file says how many frames it shows, and both have the same first frame.
-# Effect: frames drawn evenly over the count miss the end, and masks beside the frames are off by a second.
-# Instead: count by decoding; cut by decoding and encoding where frames are to match.
+# Expected: the file says how many frames it shows, and both files have the same first frame.
+# Effect: frames drawn evenly over this count miss the end, and masks are a second off from their frames.
+# Instead: count frames by decoding. If frames have to match, also cut by decoding and encoding.
 # xaifake: no, tests/data/test_decoding.py::test_a_trimmed_file_shows_what_its_edit_list_shows
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93 imageio==2.37.0 imageio-ffmpeg==0.6.0
 python - 2>errors.txt <<'PYTHON'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A mark in a video's metadata is gone from an MP4, and changes its key in an MKV
+# A mark in a video's metadata disappears from an MP4, and changes its key in an MKV
 # Harms: data
 # Call: container.metadata["Digital-Source"] = "...", written and copied by PyAV
-# Guess: an entry that is written and copied is read again under its key.
-# Effect: a deepfake that was marked as such is unmarked after a copy without encoding; metadata["comment"] fails in an MKV, which has COMMENT.
-# Instead: the entry 'comment', which MP4 keeps; options={"movflags": "use_metadata_tags"} at each copy; ask for keys in any case.
+# Guess: after writing and copying, an entry can be read under its key.
+# Effect: a deepfake that was marked as such loses its mark in a copy without encoding. metadata["comment"] fails in an MKV, where the key is COMMENT.
+# Instead: use the entry 'comment', which MP4 keeps, or pass options={"movflags": "use_metadata_tags"} at each copy. Look up keys regardless of case.
 # xaifake: no, the mark is in the picture and in the title: tests/data/test_clips.py::test_our_own_clips_are_recognised_and_their_parents_found
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# OpenVINO computes a float32 network in bfloat16 by default, where the processor can
+# OpenVINO computes a float32 network in bfloat16 by default, if the processor can
 # Harms: picture
 # Call: Core().compile_model(model, "CPU")
 # Expected: the precision of the network.
-# Effect: logits move, and differ from machine to machine.
-# Instead: compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).
+# Effect: logits change, and differ from machine to machine.
+# Instead: use compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).
 # xaifake: no, tests/detector/test_forward.py::test_bfloat16_is_near_and_says_what_it_is
 source "$(dirname "$0")/environment.bash" openvino==2026.4.1 numpy==2.4.6
 CI=true python - <<'PYTHON'

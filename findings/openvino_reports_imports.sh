@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Importing openvino writes an id for the user and posts an event
+# Importing openvino stores an id for the user and posts an event
 # Harms: page
 # Call: import openvino
-# Expected: an import leaves the home folder alone and calls nobody.
-# Effect: none on a map; a study of pictures that may not leave the house runs a program that calls out.
-# Instead: the environment variable CI, or the file of opt_in_out.
+# Expected: an import leaves the home folder alone and contacts nobody.
+# Effect: maps are not affected. But a study whose pictures must not leave the house runs a program that contacts the outside.
+# Instead: set the environment variable CI, or use the file of opt_in_out.
 # xaifake: no, tests/detector/test_forward.py::test_openvino_reports_nothing_to_its_makers
 source "$(dirname "$0")/environment.bash" openvino==2026.4.1 openvino-telemetry==2025.2.0 numpy==2.4.6
 mkdir home

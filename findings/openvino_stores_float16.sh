@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# OpenVINO stores a float32 network in float16, and cuts off weights beyond its range
+# OpenVINO stores a float32 network in float16 and clips weights beyond its range
 # Harms: picture
 # Call: openvino.save_model(model, "x.xml")
-# Guess: the stored network is the given one.
-# Effect: logits move, and with one weight beyond 65504 they are other logits.
-# Instead: save_model(..., compress_to_fp16=False), and compare a logit before and after.
+# Guess: the stored network equals the given one.
+# Effect: logits change, a little in general and a lot with one weight beyond 65504.
+# Instead: use save_model(..., compress_to_fp16=False), and compare a logit before and after.
 # xaifake: no, it stores no such file: tests/detector/test_forward.py::test_openvino_agrees_with_keras_on_the_shipped_detector
 source "$(dirname "$0")/environment.bash" openvino==2026.4.1 numpy==2.4.6
 CI=true python - <<'PYTHON'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# papermill turns names of digits into numbers
+# papermill turns names made of digits into numbers
 # Harms: data
 # Call: papermill in.ipynb out.ipynb -p pair 24_23
-# Guess: the parameter 24_23, say a pair of people in a data set, reaches the notebook as the text that was given.
-# Effect: a chapter run on 24_23 looks for 2423, and on 07 for 7.
-# Instead: -r, which keeps text as it is.
+# Guess: the parameter 24_23, say a pair of people in a data set, reaches the notebook as the text that you gave.
+# Effect: a chapter that is run on 24_23 looks for 2423, and one that is run on 07 looks for 7.
+# Instead: use -r, which keeps text as it is.
 # xaifake: no, tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
 source "$(dirname "$0")/environment.bash" papermill==2.7.0
 python - <<'PYTHON'

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Pillow's convert cuts 16-bit grey off at 255
+# Pillow's convert clips 16-bit grey at 255
 # Harms: picture
 # Call: Image.open("mask16.png").convert("RGB")
-# Guess: convert("RGB") of a 16-bit grey picture brings 0..65535 to 0..255.
-# Effect: a mask or depth map of 16 bits becomes white nearly everywhere.
+# Guess: convert("RGB") scales a 16-bit grey picture from 0..65535 to 0..255.
+# Effect: a 16-bit mask or depth map becomes white nearly everywhere.
 # Instead: divide by 257 first.
 # xaifake: no, tests/data/test_media.py::test_grey_of_16_bits_is_scaled_to_8
-# Picture: A ramp from black to white, and a square that is white but for its first cell.
-# Caption: An even ramp of 16 bits, divided by 257 (left), and by convert('RGB') (right).
+# Picture: A ramp from black to white, and a square that is white except for its first cell.
+# Caption: An even 16-bit ramp after division by 257 (left), and after convert('RGB') (right).
 source "$(dirname "$0")/environment.bash" pillow==13.0.0 numpy==2.4.6
 python - <<'PYTHON'
 import numpy as np

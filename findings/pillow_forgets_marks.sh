@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Pillow saves a picture again with its comment and without the marks that say it is generated
+# Pillow saves a picture again with its comment, but without the marks that say it is generated
 # Harms: data
 # Call: Image.open("fake.jpg").save("again.jpg")
-# Guess: what goes with a picture is kept, or all of it goes.
-# Effect: IPTC's source type in XMP, and EXIF with it, are lost at each crop or change of size; what looks like kept metadata is not.
-# Instead: save(..., exif=image.getexif(), xmp=image.info.get("xmp")), and mark in the pixels too.
+# Guess: the metadata of a picture are all kept, or all lost.
+# Effect: each crop or change of size loses IPTC's source type in XMP, together with EXIF. The metadata only look as if they were kept.
+# Instead: use save(..., exif=image.getexif(), xmp=image.info.get("xmp")), and put a mark into the pixels too.
 # xaifake: no, the mark is drawn into the picture: tests/data/test_clips.py::test_our_own_clips_are_recognised_and_their_parents_found
 source "$(dirname "$0")/environment.bash" pillow==13.0.0 numpy==2.4.6
 python - <<'PYTHON'

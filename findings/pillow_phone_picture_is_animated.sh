@@ -2,9 +2,9 @@
 # Pillow calls a phone's photograph animated
 # Harms: data
 # Call: image.is_animated of an MPO file, as phones write with a depth map or a second lens
-# Guess: is_animated is true of pictures that move and false of a photograph, also of one that a phone stores with a second picture beside it (MPO, the multi-picture format of CIPA).
+# Guess: is_animated is true for pictures that move and false for a photograph, including one that a phone stores together with a second picture (MPO, the multi-picture format of CIPA).
 # Effect: a loop over the frames judges a depth map as a face.
-# Instead: look at image.format == "MPO" and take the first frame.
+# Instead: check whether image.format == "MPO", and take the first frame.
 # xaifake: no, tests/data/test_media.py::test_a_phones_picture_of_several_parts_is_its_main_one
 source "$(dirname "$0")/environment.bash" pillow==13.0.0
 python - <<'PYTHON'

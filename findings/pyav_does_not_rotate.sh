@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# PyAV and imageio's pyav plugin give a phone's video lying on its side; OpenCV and imageio's FFMPEG turn it
+# PyAV and imageio's pyav plugin leave a phone's video on its side; OpenCV and imageio's FFMPEG turn it
 # Harms: picture
 # Call: container.decode(video=0) and cv2.VideoCapture(path).read() on one MP4 with a rotation of 90 degrees
-# Expected: the same picture.
-# Effect: a detector trained on faces that stand sees faces that lie, from half of the readers.
-# Instead: turn by frame.rotation, or by the whole display matrix where a mirror may be in it.
+# Expected: the same picture from both.
+# Effect: with half of the readers, a detector trained on upright faces sees faces that lie on their side.
+# Instead: rotate by frame.rotation, or by the whole display matrix if it may contain a mirror.
 # xaifake: no, tests/data/test_media.py::test_a_phones_video_is_upright
 # Picture: The letter F upright on the left and lying on its side on the right.
 # Caption: The first frame by OpenCV (left) and by PyAV (right).

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# PyAV's frame.rotation does not tell a mirror
+# PyAV's frame.rotation does not show that a video is mirrored
 # Harms: picture
 # Call: frame.rotation of a video with a display matrix that mirrors
-# Guess: two videos, one of them mirrored by its display matrix, have different values of frame.rotation, or PyAV shows the mirrored one mirrored.
-# Effect: who turns by the angle alone shows a selfie upside down or leaves it mirrored.
-# Instead: the whole matrix, side_data['DISPLAYMATRIX'].
+# Guess: if the display matrix mirrors one of two videos, their values of frame.rotation differ, or PyAV shows that one mirrored.
+# Effect: if you rotate by the angle alone, you show a selfie upside down or leave it mirrored.
+# Instead: use the whole matrix, side_data['DISPLAYMATRIX'].
 # xaifake: no, tests/data/test_decoding.py::test_all_eight_display_matrices
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6
 python - <<'PYTHON'

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A video that is tagged BT.709 while PyAV writes it has the colours of BT.601
+# A video that PyAV tags as BT.709 still has the colours of BT.601
 # Harms: picture
 # Call: options={"x264-params": "colormatrix=bt709:..."} and VideoFrame.from_ndarray(rgb, format="rgb24")
-# Expected: written and read by one library with the right tags, a colour comes back.
-# Effect: skin becomes lighter and yellower in all clips of one's own making and not in those from elsewhere: a cue for a detector.
-# Instead: frame.reformat(format="yuv420p", dst_colorspace="ITU709") before encoding, or no tags and small pictures.
-# xaifake: no, it tags nothing: tests/data/test_decoding.py::test_untagged_hd_is_taken_for_bt709_as_players_do
-# Picture: Two patches of the colour of skin, the right one yellower.
-# Caption: The colour that was written (left), and that which is read from the tagged video (right).
+# Expected: a colour that one library writes and reads with the right tags comes back unchanged.
+# Effect: skin becomes lighter and yellower in all clips that you make yourself, but not in those from elsewhere. This is a cue for a detector.
+# Instead: call frame.reformat(format="yuv420p", dst_colorspace="ITU709") before encoding, or use no tags and small pictures.
+# xaifake: no, it writes no tags: tests/data/test_decoding.py::test_untagged_hd_is_taken_for_bt709_as_players_do
+# Picture: Two patches of the colour of skin; the right one is yellower.
+# Caption: The colour as written (left), and as read from the tagged video (right).
 source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 opencv-python-headless==5.0.0.93
 python - <<'PYTHON'
 import av

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Quantus refuses an empty map that comes alone and counts it as a hit in a batch
+# Quantus refuses a single empty map, but counts it as a hit in a batch
 # Harms: score
 # Call: PointingGame()(model=None, x_batch=..., y_batch=..., a_batch=maps, s_batch=masks)
-# Expected: NaN, an error, or the share of the mask for a map of zeros.
-# Effect: each failed explanation is a full hit, so a method that fails often wins the pointing game.
-# Instead: leave out maps without a positive value before scoring, and say how many.
+# Expected: for a map of zeros: NaN, an error, or the share of the mask.
+# Effect: each failed explanation counts as a full hit, so a method that fails often wins the pointing game.
+# Instead: leave out maps without a positive value before scoring, and report how many there were.
 # xaifake: no, an empty map scores the mask's share: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>errors.txt <<'PYTHON'

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Quantus gives evidence against, inside the mask, a relevance mass of 2 where 1 is the best
+# Quantus gives evidence against the class, inside the mask, a relevance mass of 2, although 1 is the best
 # Harms: score
 # Call: RelevanceMassAccuracy()(model=None, x_batch=..., y_batch=..., a_batch=maps with both signs, s_batch=masks)
 # Guess: the score lies between 0 and 1, and negative relevance in the mask does not raise it.
-# Effect: sums of both signs are divided by each other: the mean over maps of Integrated Gradients, LRP or gradients is decided by those whose sum is near 0.
-# Instead: cut maps off at 0 first, or abs=True.
-# xaifake: no, it counts positive relevance alone: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
+# Effect: the score divides one sum of mixed signs by another. For Integrated Gradients, LRP or gradients, the maps whose sum is near 0 decide the mean.
+# Instead: set negative values to 0 first, or pass abs=True.
+# xaifake: no, it counts only positive relevance: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>errors.txt <<'PYTHON'
 import numpy as np

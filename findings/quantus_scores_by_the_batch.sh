@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Quantus calls a map simpler if a stronger one is in its batch
+# Quantus calls a map simpler if its batch contains a stronger one
 # Harms: score
 # Call: EffectiveComplexity()(model, x_batch, y_batch, a_batch=maps), and Sparseness() and Sufficiency() likewise
-# Guess: the score of a map does not depend on the maps beside it.
-# Effect: maps are divided by the largest value of the batch, and what is small after that does not count: the ranking of methods changes with the batch, most for methods whose maps explode.
-# Instead: divide each map by its own largest size first, with normalise=False; or batches of one.
-# xaifake: no, each map is scored by itself: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
+# Guess: the score of a map does not depend on the other maps in the batch.
+# Effect: maps are divided by the largest value of the batch, and values that are small after that do not count. The ranking of methods changes with the batch, most of all for methods whose maps explode.
+# Instead: divide each map by its largest absolute value first and pass normalise=False, or score in batches of one.
+# xaifake: no, it scores each map by itself: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>errors.txt <<'PYTHON'
 import numpy as np

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Quantus breaks ties of a map by the order of its pixels
+# Quantus breaks ties in a map by the order of its pixels
 # Harms: score
 # Call: RelevanceRankAccuracy()(..., a_batch=maps of a few levels, s_batch=masks)
-# Expected: of equal pixels a fair share counts, or the result does not depend on where the mask lies.
-# Effect: a coarse map, such as LIME's segments or Grad-CAM's cells, scores well or badly by the place of the mask.
+# Expected: a fair share of equal pixels counts, or the result does not depend on where the mask is.
+# Effect: a coarse map, such as LIME's segments or Grad-CAM's cells, scores well or badly depending on where the mask is.
 # Instead: give each tie the probability of a fair draw, or add tiny noise and average.
 # xaifake: no, tests/judge/test_localisation_quantus.py::test_ties_count_as_by_quantus_on_average_over_fair_draws
-# Picture: Twice a map with two red squares; black marks a mask at the upper left in one and at the lower right in the other.
-# Caption: One map of two equal segments, and in black the mask that it is scored by: its score is 0.50 or 0, by where the mask lies.
+# Picture: The same map with two red squares, shown twice. A black mask is at the upper left in one and at the lower right in the other.
+# Caption: One map of two equal segments, with the mask by which it is scored in black. Its score is 0.50 or 0, depending on where the mask is.
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>errors.txt <<'PYTHON'
 import numpy as np

@@ -30,14 +30,15 @@ HARMS = {  # in the order of damage
 }
 HEAD = """# Libraries under test
 
-Behaviour of other people's packages that is easily guessed wrong, and that changes a heatmap, a
-score or a data set without an error. Grouped by damage: what falsifies the map comes first. Each
-entry is a script in `findings/`, which installs the pinned packages, runs them alone on valid
-input, and fails if the behaviour has changed; the output below is that of its last run. 'Expected'
-is what one would expect; a 'guess' was written down before the first run, and was wrong. The last
-column of the table says whether this package falls into it, and the entry names the test. The
-scripts draw the pictures: in a map red is for the output, blue against it, white is 0, and the
-largest size of each map is in full colour.
+This page lists behaviour of other people's packages that is easy to guess wrong, and that changes
+a heatmap, a score or a data set without an error. It is grouped by damage, and whatever falsifies
+the map comes first. Each entry is a script in `findings/`. The script installs the pinned
+packages, runs them alone on valid input, and fails if the behaviour has changed. The output below
+is from its last run. 'Expected' is what you would expect. A 'guess' was written down before the
+first run, and was wrong. The last column of the table says whether this package falls into the
+trap, and the entry names the test. The scripts also draw the pictures. In a map, red is for the
+output and blue against it. White is 0, and the largest absolute value of each map is in full
+colour.
 
 """
 

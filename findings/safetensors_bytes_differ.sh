@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# safetensors writes one file with the same metadata in different bytes each time
+# safetensors does not always write the same arrays and metadata in the same bytes
 # Harms: data
 # Call: safetensors.numpy.save(arrays, metadata={"seed": "1", "scale": "2", "version": "3"})
 # Guess: the same bytes for the same content.
-# Effect: digests of weights change without a change, so caches miss and releases cannot be compared.
-# Instead: one metadata entry, which holds JSON with sorted keys.
+# Effect: digests of weights change although the weights do not, so caches miss and releases cannot be compared.
+# Instead: use a single metadata entry that contains JSON with sorted keys.
 # xaifake: no, training writes one entry: tests/test_known_traps.py::test_weights_that_are_stored_again_are_the_same_bytes
 source "$(dirname "$0")/environment.bash" safetensors==0.8.0 numpy==2.4.6
 python - <<'PYTHON'

@@ -3,8 +3,8 @@
 # Harms: data
 # Call: safetensors.numpy.save({'array': a.T})
 # Expected: the array comes back as it was given, or is refused.
-# Effect: kernels that were transposed between libraries come back with the right shape and wrong values.
-# Instead: np.ascontiguousarray before saving.
+# Effect: kernels that were transposed between libraries come back with the right shape but wrong values.
+# Instead: call np.ascontiguousarray before saving.
 # xaifake: no, tests/detector/test_xception.py::test_a_transposed_array_comes_back_as_it_was
 source "$(dirname "$0")/environment.bash" safetensors==0.8.0 numpy==2.4.6
 python - <<'PYTHON'

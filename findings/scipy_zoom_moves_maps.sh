@@ -2,9 +2,9 @@
 # scipy.ndimage.zoom moves the cells of a coarse map outwards; OpenCV and TensorFlow do not
 # Harms: map
 # Call: zoom(cam, 32, order=1) of a Grad-CAM of 4 x 4 cells for a picture of 128 x 128
-# Guess: the middle of a cell comes within 1 pixel of where its 32 x 32 pixels lie.
-# Effect: the map is shifted towards the border, most where the face's edge is; pointing game and mass in a mask change.
-# Instead: zoom(..., grid_mode=True, mode="nearest"), cv2.resize, or tf.image.resize; in PyTorch align_corners=False.
+# Guess: the middle of a cell ends up within 1 pixel of the middle of its 32 x 32 pixels.
+# Effect: the map is shifted towards the border, most strongly at the edge of the face. The pointing game and the mass in a mask change.
+# Instead: use zoom(..., grid_mode=True, mode="nearest"), cv2.resize or tf.image.resize. In PyTorch, set align_corners=False.
 # xaifake: no, tests/explainers/test_gradients.py::test_grad_cam_enlarges_the_coarse_map_by_bilinear_interpolation
 # Picture: A bright spot near the upper edge on the left, and one at the edge on the right.
 # Caption: A cell of the first row enlarged by cv2.resize (left) and by zoom (right).

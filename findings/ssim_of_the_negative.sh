@@ -2,12 +2,12 @@
 # The structural similarity of a heatmap and its negative is clearly positive
 # Harms: score
 # Call: skimage.metrics.structural_similarity(heatmap, -heatmap, data_range=2)
-# Expected: -1, or below 0, for what is opposite at every pixel.
-# Effect: checks by randomising weights call a map that turned round 'similar'; the two minus signs of mean and structure cancel.
-# Instead: shift maps to grey levels from 0 to 1 first, as figures show them; report a rank correlation beside it.
+# Expected: -1, or a value below 0, for maps that are opposite at every pixel.
+# Effect: the minus signs of mean and structure cancel, so a check that randomises the weights calls an inverted map 'similar'.
+# Instead: shift maps to grey levels from 0 to 1 first, as figures show them, and also report a rank correlation.
 # xaifake: no, tests/judge/test_sanity.py::test_a_negated_map_is_the_opposite_and_alike_in_its_sizes
 # Picture: A smooth heatmap of red and blue spots, and the same one with red and blue exchanged.
-# Caption: A map and its negative, which structural_similarity calls alike.
+# Caption: A map and its negative, which structural_similarity calls similar.
 source "$(dirname "$0")/environment.bash" scikit-image==0.26.0 numpy==2.4.6 scipy==1.17.1
 python - <<'PYTHON'
 import numpy as np

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# tf-explain's Integrated Gradients is the mean gradient, never multiplied by the picture
+# tf-explain's Integrated Gradients is the mean gradient, without the multiplication by the picture
 # Harms: map
 # Call: IntegratedGradients().explain((pictures, None), model, class_index, n_steps=200)
-# Expected: mean gradient times the difference of picture and baseline, which sums to the difference of the scores.
-# Effect: black pixels, which cannot have changed anything, get relevance; sums mean nothing.
+# Expected: the mean gradient times the difference between picture and baseline, which sums to the difference of the scores.
+# Effect: black pixels get relevance, although they cannot have changed anything, and the sum means nothing.
 # Instead: multiply by the picture yourself (get_integrated_gradients gives the gradients).
 # xaifake: no, tests/explainers/test_gradients.py::test_integrated_gradients_of_a_linear_model_are_exact
 # Picture: A picture whose left half is black, a heatmap with colour also over a part of the black half, and one that is empty there.

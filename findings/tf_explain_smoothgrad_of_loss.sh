@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# tf-explain's SmoothGrad follows the loss: zero for a network with one output, negated for one with two
+# tf-explain's SmoothGrad follows the loss: its map is zero for a network with one output, and negated for one with two
 # Harms: map
 # Call: SmoothGrad().explain((pictures, None), model, class_index)
-# Expected: the gradient of the class's score, as the library's other methods take it.
-# Effect: a detector with one sigmoid has an empty map; another has a map with red for blue, and the surer it is the fainter.
+# Expected: the gradient of the class's score, as in the library's other methods.
+# Effect: a detector with one sigmoid gets an empty map. One with two outputs gets a map with red and blue exchanged, and the surer the detector, the fainter the map.
 # Instead: average gradients of the logit.
 # xaifake: no, tests/explainers/test_gradients.py::test_the_gradient_of_the_small_detector_agrees_with_differences
 # Picture: Two heatmaps, red in one where the other is blue.
-# Caption: The network of two outputs: the gradient of the score (left), and tf-explain's SmoothGrad (right).
+# Caption: The network with two outputs: the gradient of the score (left), and tf-explain's SmoothGrad (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps tf-explain==0.3.1
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'

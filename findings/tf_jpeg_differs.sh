@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# TensorFlow decodes a JPEG to other pixels than Pillow and OpenCV
+# TensorFlow decodes a JPEG to different pixels from Pillow and OpenCV
 # Harms: picture
 # Call: tf.io.decode_jpeg(data) and Image.open(file) on one JPEG
 # Guess: the same pixels, since all use libjpeg.
-# Effect: a detector of compression traces is trained on other traces than it is asked about; scores stored by one reader do not come back by the other.
-# Instead: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"), or one reader for both.
-# xaifake: no, OpenCV reads everywhere: tests/data/test_faces.py::test_jpeg_keeps_the_picture_and_its_colours
+# Effect: a detector of compression traces is trained on one kind of traces and applied to another. Scores stored with one reader cannot be reproduced with the other.
+# Instead: use tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"), or one reader for both.
+# xaifake: no, it reads with OpenCV everywhere: tests/data/test_faces.py::test_jpeg_keeps_the_picture_and_its_colours
 # Picture: A photographed face, and a square of the same size that is full of red dots.
-# Caption: A part of the picture, and in red where TensorFlow's default gives another value than Pillow, the largest difference full.
+# Caption: A part of the picture (left), and in red where TensorFlow's default differs from Pillow (right). The largest difference is in full colour.
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq scikit-image==0.26.0
 python - 2>errors.txt <<'PYTHON'

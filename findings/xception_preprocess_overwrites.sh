@@ -3,8 +3,8 @@
 # Harms: picture
 # Call: keras.applications.xception.preprocess_input(pictures)
 # Guess: preprocess_input returns a new array, and the caller's stays as it was.
-# Effect: called twice on one array, the network sees nearly the same grey everywhere; figures that are drawn afterwards are dark.
-# Instead: give a copy.
+# Effect: if you call it twice on one array, the network sees nearly the same grey everywhere. Figures that are drawn afterwards are dark.
+# Instead: pass a copy.
 # xaifake: no, tests/test_known_traps.py::test_pictures_are_not_overwritten
 source "$(dirname "$0")/environment.bash" keras==3.15.0 jax==0.10.0
 KERAS_BACKEND=jax python - <<'PYTHON'

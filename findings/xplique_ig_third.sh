@@ -2,9 +2,9 @@
 # Xplique's Integrated Gradients of a colour picture sum to a third of the score
 # Harms: map
 # Call: IntegratedGradients(model, steps=200, baseline_value=0.0).explain(pictures, classes)
-# Expected: by completeness the map sums to the difference of the scores of picture and baseline.
-# Effect: the map is the mean over the colours, a third of the sum: compared with another library's it looks as if two thirds were missing.
-# Instead: reducer="sum", or reducer=None and a sum of one's own.
+# Expected: by completeness, the map sums to the difference between the scores of picture and baseline.
+# Effect: the map is the mean over the colours, which is a third of the sum. Compared with another library's map, two thirds seem to be missing.
+# Instead: pass reducer="sum", or pass reducer=None and sum over the colours yourself.
 # xaifake: no, tests/explainers/test_gradients.py::test_the_map_sums_to_the_difference_of_logits_with_enough_steps
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
 pip install -qq --no-compile einops==0.8.1 deprecated==1.3.1 scikit-image==0.26.0 scikit-learn==1.8.0 tensorflow-probability==0.25.0

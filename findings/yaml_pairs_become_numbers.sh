@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# YAML turns most names of FaceForensics++ pairs into numbers and leaves the others text
+# YAML turns most names of FaceForensics++ pairs into numbers and leaves the others as text
 # Harms: data
 # Call: yaml.safe_load("test: [033_097, 024_073, 519_515]")
-# Guess: all stay text, since they are no numbers for a reader; or all become numbers.
-# Effect: names no longer match files, so that videos are missing from a split, and the names that stay hide it.
-# Instead: quote them, or keep lists in JSON or CSV with dtype=str.
-# xaifake: no more, its profiles did: tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
+# Guess: all names stay text, since a reader would not take them for numbers, or all become numbers.
+# Effect: names no longer match files, so videos are missing from a split. The names that stay text hide this.
+# Instead: quote the names, or keep lists in JSON or CSV with dtype=str.
+# xaifake: no longer, its profiles once did: tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
 source "$(dirname "$0")/environment.bash" pyyaml==6.0.3
 python - <<'PYTHON'
 import yaml

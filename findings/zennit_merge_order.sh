@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# zennit merges a batch norm into the layer registered before it, also where it runs before that layer
+# zennit merges a batch norm into the layer registered before it, even if the norm runs first
 # Harms: map
 # Call: EpsilonPlus(canonizers=[SequentialMergeBatchNorm()]) on a network that normalises its input first
 # Expected: a canonized network answers as before, since merging is exact.
-# Effect: the map explains another function; no error, and the network is as before afterwards.
-# Instead: compare the output under the composite with that of the network; register layers in the order of use.
+# Effect: the map explains a different function. There is no error, and afterwards the network is as before.
+# Instead: register layers in the order in which they run, and compare the network's output with its output under the composite.
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
 source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
 python - <<'PYTHON'

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# zennit gives a module that is used twice a map that sums rightly and lies wrongly
+# zennit's map of a module that is used twice has the right sum in the wrong places
 # Harms: map
 # Call: Gradient(network, composite of Epsilon rules), where forward() calls one Linear twice
-# Expected: the map of the same network with two copies of the layer.
-# Effect: a check of the sum passes; the map is a mixture of both calls.
-# Instead: one module per call, as zennit's documentation asks for ReLUs; compare maps, not sums.
-# xaifake: no, it refuses: tests/explainers/test_request.py::test_models_that_cannot_be_explained_are_refused
+# Expected: the same map as for the network with two copies of the layer.
+# Effect: the map mixes the two calls, but passes a check of its sum.
+# Instead: use one module per call, as zennit's documentation requires for ReLUs, and compare maps instead of sums.
+# xaifake: no, it refuses such a model: tests/explainers/test_request.py::test_models_that_cannot_be_explained_are_refused
 # Picture: Two columns of six cells, five of them coloured on the left and one on the right.
-# Caption: The six inputs' relevance with two copies of the layer (left), and with one layer that is used twice (right).
+# Caption: Relevance of the six inputs with two copies of the layer (left), and with one layer that is used twice (right).
 source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 zennit==0.5.1
 python - <<'PYTHON'
 import copy
