@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import chapters
-from page_code import QUIET, python_blocks, run, run_here
+from page_code import QUIET, python_blocks, run, run_here, with_outputs
 
 CHAPTERS = [path.stem for path in chapters.chapter_paths()]
 FOLDER = chapters.ROOT / "book" / "exercises"
@@ -72,7 +72,8 @@ def test_the_code_of_a_page_uses_no_name_that_it_does_not_have(path):
 def test_the_code_of_the_solutions_runs(stem, tmp_path, monkeypatch):
     for name, value in QUIET.items():
         monkeypatch.setenv(name, value)
-    run_here(python_blocks(read(stem)), tmp_path)
+    page = read(stem)
+    assert with_outputs(page, tmp_path) == page
 
 
 def test_the_code_of_the_solutions_runs_in_a_fresh_process(tmp_path):
@@ -111,7 +112,7 @@ def test_a_failing_block_is_named(tmp_path):
 
 
 def test_pages_in_one_process_share_neither_names_nor_folder(tmp_path):
-    assert run_here(["a = 1", "open('note', 'w').close()\nprint(a + 1)"], tmp_path) == "2\n"
+    assert run_here(["a = 1", "open('note', 'w').close()\nprint(a + 1)"], tmp_path) == ["", "2\n"]
     assert (tmp_path / "note").exists()
     with pytest.raises(NameError, match="'a'") as raised:
         run_here(["b = 1", "print(a)"], tmp_path)

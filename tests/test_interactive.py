@@ -6,16 +6,18 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
 import make_interactive
 import xaifake
 from chapters import ROOT
+from xaifake.explainers import activations
 from xaifake.explainers.lrp import relevance_at
 from xaifake.heatmaps import pack_maps
 from xaifake.show.maps import heatmaps
 
 STATIC = ROOT / "book" / "_static"
-COUNTS = {"lrp": 126, "lime": 30, "perturbed": 30}
+COUNTS = {"blend": 27, "threshold": 38, "channels": 120, "lrp": 126, "lime": 30, "perturbed": 30}
 FIGURE = re.compile(
     r'<figure id="([^"]+)" data-state="([^"]+)"><img src="data:image/webp;base64,[^"]+" '
     r'width="\d+" height="\d+" alt="([^"]+)"><figcaption>([^<]+)</figcaption></figure>'
@@ -44,7 +46,7 @@ def test_every_state_has_a_picture_and_words_of_its_own(name, drawn):
     controls = json.loads(html.unescape(re.search(r'data-controls="([^"]+)"', drawn[name])[1]))
     keys = {control["key"] for control in controls}
     assert all(json.loads(html.unescape(state)).keys() == keys for state in states)
-    assert "manipulated research illustrations" in drawn[name]
+    assert ("manipulated research illustrations" in drawn[name]) == (name != "threshold")
     assert len(drawn[name]) < 1_500_000
 
 
@@ -54,6 +56,34 @@ def test_drawing_twice_gives_the_same(drawn):
 
 def test_a_missing_state_is_noticed(drawn):
     assert len(FIGURE.findall(drawn["lime"].replace('alt="', 'title="', 1))) == COUNTS["lime"] - 1
+
+
+def test_a_threshold_is_counted_as_scikit_learn_does():
+    stored = arrays("threshold")
+    for values, _, caption in make_interactive.threshold_states(stored):
+        scale, threshold = values["scale"][:-1], float(values["threshold"])
+        truth, p = stored[f"fake_{scale}"], 1 / (1 + np.exp(-stored[f"logits_{scale}"]))
+        tn, fp, fn, tp = confusion_matrix(truth, p > threshold).ravel()
+        assert f"{tp} of {tp + fn} fakes found" in caption
+        assert f"{fp} of {tn + fp} real faces called fake" in caption
+
+
+def test_the_blends_are_those_of_the_library_and_detail_falls():
+    stored, now = arrays("blend"), make_interactive.compute_blend()
+    assert all(np.array_equal(stored[name], now[name]) for name in stored)
+    said = [caption for _, _, caption in make_interactive.blend_states(stored)]
+    left = np.array([int(re.search(r"(\d+)% of the original's", one)[1]) for one in said])
+    left = left.reshape(3, 3, 3)
+    assert (left[2, :, 0] > left[2, :, 1]).all() and (left[2, :, 1] > left[2, :, 2]).all()
+
+
+@pytest.mark.book
+def test_the_channels_are_those_of_the_library(shipped_detector):
+    stored, detector = arrays("channels"), shipped_detector(make_interactive.SCALE)
+    for layer in make_interactive.LAYERS:
+        maps = np.moveaxis(activations(detector, stored["faces"], layer), -1, 1)
+        there = maps[:, stored[f"numbers_{layer}"]]
+        np.testing.assert_allclose(stored[f"maps_{layer}"], there, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.book

@@ -2,8 +2,8 @@
 
     python tools/make_interactive.py
 
-computes their arrays with the calls and the faces of chapters 6, 7 and 10, some minutes on two CPU
-cores, and stores them in `book/interactive/arrays`; what is stored already is left alone. The
+computes their arrays with the calls and the faces of chapters 1, 4 to 7 and 10, some minutes on two
+CPU cores, and stores them in `book/interactive/arrays`; what is stored already is left alone. The
 build of the book draws them (`render`): each state of a figure is a picture of its own with a
 caption. `book/_static/interactive.js` adds the controls and hides all states but one; without
 scripts all of them are shown.
@@ -18,15 +18,17 @@ from pathlib import Path
 import jinja2
 import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 import chapters
 import xaifake
 from xaifake import data, detector, judge
-from xaifake.data.marks import ILLUSTRATION, SWAP, xmp
+from xaifake.data import portraits, swaps
+from xaifake.data.marks import FIGURE, ILLUSTRATION, SWAP, xmp
 from xaifake.heatmaps import colour_limit, pack_maps
 from xaifake.runs import write_whole
+from xaifake.scales import SCALES
 
 ARRAYS = chapters.ROOT / "book" / "interactive" / "arrays"
 SCALE, SEED, SAMPLES = 2.0, 0, 200
@@ -37,6 +39,12 @@ SEGMENTS = (10, 20, 50, 100, 200)
 FILLS = ("mean colour", "original")
 BLURS = (0, 0.5, 1, 1.5, 2, 3)
 TURNS = (-45, -30, -20, -10, 0, 10, 20, 30, 45)
+TARGET = "004"  # as in chapter 1, with the source that fits best
+OPACITIES, FEATHERS, DETAILS = (0.5, 0.75, 1.0), (1, 6, 16), (0, 60, 30)
+THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
+LAYERS = tuple(f"block{n}_act" for n in ("1_conv2", "3_sepconv2", "5_sepconv2", "9_sepconv2",
+                                         "14_sepconv2"))  # fmt: skip
+CHANNELS = 6  # of each layer, those that vary most on the first face
 LRP_RULE = "lrp.sequential_preset_b_flat"  # that of the paper's Figure 5
 SIDE, GAP = 192, 6  # of the drawn pictures, in pixels
 COLOURS = matplotlib.colormaps["RdBu_r"]
@@ -128,6 +136,62 @@ def compute_perturbed():
             alike = [judge.stability(maps[:1], one[None], change) for change, one in cases]
             found[-1][f"alike_{name}"] = [scores.correlation[0] for scores in alike]
     return {key: np.stack([one[key] for one in found]) for key in found[0]}
+
+
+def compute_blend():
+    """Swap a face with several opacities, soft edges and details of the source.
+
+    Gives `original` (H, W, 3) and `blends` (opacities, feathers, details, H, W, 3), the square
+    around the face, and `masks`, of the same shape but for the colours.
+    """
+    target = portraits.load_portrait(TARGET)
+    people = portraits.read_portraits().index
+    source = portraits.load_portrait(portraits.rank_sources(TARGET, people).index[0])
+    points = target.landmarks[0]
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    side, middle = 1.4 * max(right - left, bottom - top), (left + right, top + bottom)
+    box = [round((m - side) / 2) for m in middle] + [round((m + side) / 2) for m in middle]
+
+    def square(image):
+        return np.asarray(Image.fromarray(image).crop(box).resize((128, 128)))
+
+    blends, masks = [], []
+    for opacity, feather, detail in itertools.product(OPACITIES, FEATHERS, DETAILS):
+        recipe = swaps.Recipe("whole", "inner", detail, feather, 1.0, opacity, 0.2)
+        images, alphas = swaps.swap(target, source, recipe)
+        blends.append(square(images[0]))
+        masks.append(square(np.uint8(255 * (alphas[0] > 0))) > 127)
+    shape = (len(OPACITIES), len(FEATHERS), len(DETAILS), 128, 128)
+    found = {"original": square(target.images[0]), "blends": np.reshape(blends, (*shape, 3))}
+    return found | {"masks": np.reshape(masks, shape)}
+
+
+def compute_threshold():
+    """Give the logits of each scale's faces, `logits_SCALE`, and which are fakes, `fake_SCALE`."""
+    found = {}
+    for scale in SCALES:
+        faces = data.load_faces(None, "test", scale)
+        logits = detector.Detector.pretrained(scale).logits(faces.images)
+        found |= {f"logits_{scale}": logits, f"fake_{scale}": faces.labels == 1}
+    return found
+
+
+def compute_channels():
+    """Give the case file's `faces`, and for each layer `maps_LAYER` and the `numbers_LAYER`.
+
+    Maps are (faces, channels, h, w).
+    """
+    from xaifake.explainers import activations
+
+    model, faces = detector.Detector.pretrained(SCALE), data.load_faces(None, "test", SCALE)
+    cases = detector.case_file(model, faces)
+    found = {"faces": cases.images, "logits": cases.table.logit, "fake": cases.labels == 1}
+    for layer in LAYERS:
+        maps = np.moveaxis(activations(model, cases.images, layer), -1, 1)
+        numbers = np.argsort(-maps[0].std((1, 2)))[:CHANNELS]
+        found[f"maps_{layer}"] = maps[:, numbers].astype(np.float16)
+        found[f"numbers_{layer}"] = numbers
+    return found
 
 
 def _carry(segments, change):
@@ -223,15 +287,121 @@ def perturbed_states(arrays):
         yield {"face": face, "change": kind, "strength": strength}, picture, caption
 
 
-# Of each figure: how its arrays are made, its states, its panels, and its controls as
-# (key, kind, legend).
+def blend_states(arrays):
+    """Yield (values of the controls, picture, caption) for each way to blend."""
+    original = arrays["original"].astype(float)
+    details = ["all of it", *(f"{pixels} px" for pixels in DETAILS[1:])]
+    ways = itertools.product(enumerate(OPACITIES), enumerate(FEATHERS), enumerate(details))
+    for (o, opacity), (f, feather), (d, detail) in ways:
+        face, mask = arrays["blends"][o, f, d], arrays["masks"][o, f, d]
+        change = np.abs(face - original).mean(-1)
+        left = _detail(face, mask) / _detail(arrays["original"], mask)
+        caption = (
+            f"opacity {opacity:.0%}, edge softened by {feather} px, the source's detail: {detail}. "
+            f"Inside, colours change by {change[mask].mean():.0f} grey levels on average, and "
+            f"{left:.0%} of the original's fine detail is there"
+        )
+        values = {"opacity": f"{opacity:.0%}", "edge": f"{feather} px", "detail": detail}
+        yield values, draw(face, change, mask=mask), caption
+
+
+def _detail(image, mask):
+    """How much neighbouring pixels differ inside a mask."""
+    grey = image.astype(float).mean(-1)
+    return (np.abs(np.diff(grey, axis=0))[mask[1:]]).mean()
+
+
+def threshold_states(arrays):
+    """Yield (values of the controls, picture, caption) for each scale and threshold."""
+    for scale, threshold in itertools.product(SCALES, THRESHOLDS):
+        logits, fake = arrays[f"logits_{scale}"], arrays[f"fake_{scale}"]
+        limit = np.log(threshold / (1 - threshold))
+        called = logits > limit
+        hits, alarms = (called & fake).sum(), (called & ~fake).sum()
+        caption = (
+            f"{scale}x, called fake from p = {threshold:.2f} on: {hits} of {fake.sum()} fakes "
+            f"found ({hits / fake.sum():.0%}), {alarms} of {(~fake).sum()} real faces called fake "
+            f"({alarms / (~fake).sum():.0%}), accuracy {(called == fake).mean():.2f}"
+        )
+        values = {"scale": f"{scale}x", "threshold": f"{threshold:.2f}"}
+        yield values, draw_logits(logits[~fake], logits[fake], limit), caption
+
+
+def draw_logits(real, fake, limit, low=-8, high=10, bins=36):
+    """Draw two histograms of logits, real above and fake below, with a limit between verdicts."""
+    width, height = 2 * SIDE + GAP, SIDE
+    canvas = Image.new("RGB", (width, height), "white")
+    pen, middle = ImageDraw.Draw(canvas), height // 2
+    edges, step = np.linspace(low, high, bins + 1), width / bins
+    counts = [np.histogram(np.clip(one, low, high), edges)[0] for one in (real, fake)]
+    for count, colour, side in zip(counts, ((0, 115, 178), (222, 143, 5)), (-1, 1), strict=True):
+        for n, share in enumerate(count / count.max()):
+            ends = sorted((middle, middle + side * round(share * (middle - 4))))
+            pen.rectangle((n * step + 1, ends[0], (n + 1) * step - 1, ends[1]), fill=colour)
+    place = (limit - low) / (high - low) * width
+    pen.line((0, middle, width, middle), fill=(90, 90, 90))
+    pen.line((place, 0, place, height), fill=(0, 0, 0), width=2)
+    return canvas
+
+
+def channels_states(arrays):
+    """Yield (values of the controls, picture, caption) for each face, layer and channel."""
+    kinds = ("found", "one region, found", "missed", "called fake")
+    whose = [f"{'fake' if fake else 'real'}, {kind}" for fake, kind in zip(arrays["fake"], kinds)]
+    order = itertools.product(enumerate(whose), LAYERS, range(CHANNELS))
+    for (f, face), layer, place in order:
+        heatmap = arrays[f"maps_{layer}"][f, place].astype(np.float32)
+        number, side = arrays[f"numbers_{layer}"][place], heatmap.shape[0]
+        caption = (
+            f"{face} (logit {arrays['logits'][f]:+.1f}); {layer}, channel {number}: "
+            f"{side} x {side} places, {(heatmap > 0).mean():.0%} of them active, "
+            f"{heatmap.max():.2f} at most"
+        )
+        values = {"face": face, "layer": layer, "channel": f"{place + 1}"}
+        yield values, draw(arrays["faces"][f], heatmap), caption
+
+
+# Of each figure: how its arrays are made, its states, its panels, its controls as (key, kind,
+# legend), what its colours mean, and what its pictures are.
 FACE = ("face", "radio", "Face")
+SIGNED = "Red speaks for fake, blue against it, white for neither; each map has its own scale."
+MARK = (SWAP, ILLUSTRATION)
 FIGURES = {
+    "blend": (
+        compute_blend,
+        blend_states,
+        ("the swapped face", "what it changed, the mask outlined"),
+        (
+            ("opacity", "range", "Opacity"),
+            ("edge", "range", "Soft edge"),
+            ("detail", "radio", "Detail of the source"),
+        ),
+        "The redder, the larger the change; each picture has its own scale.",
+        MARK,
+    ),
+    "threshold": (
+        compute_threshold,
+        threshold_states,
+        ("the logits of real faces (blue, upwards) and fakes (orange, downwards)",),
+        (("scale", "radio", "Scale"), ("threshold", "range", "Called fake from p =")),
+        "Whatever lies to the right of the black line is called fake.",
+        (FIGURE,),
+    ),
+    "channels": (
+        compute_channels,
+        channels_states,
+        ("the face", "the channel"),
+        (FACE, ("layer", "range", "Layer"), ("channel", "range", "Channel")),
+        "The redder, the stronger the channel answers; each map has its own scale.",
+        MARK,
+    ),
     "lrp": (
         compute_lrp,
         lrp_states,
         ("the face", "relevance, the swap outlined"),
         (("rule", "select", "Rule"), FACE, ("layer", "range", "Layer")),
+        SIGNED,
+        MARK,
     ),
     "lime": (
         compute_lime,
@@ -242,12 +412,16 @@ FIGURES = {
             ("fill", "radio", "A hidden segment shows"),
             FACE,
         ),
+        SIGNED,
+        MARK,
     ),
     "perturbed": (
         compute_perturbed,
         perturbed_states,
         ("the changed face", "LIME", "LRP, preset B flat"),
         (("change", "radio", "Change"), ("strength", "range", "Strength"), FACE),
+        SIGNED,
+        MARK,
     ),
 }
 TEMPLATE = Path(__file__).with_name("interactive.html.jinja")
@@ -255,16 +429,19 @@ TEMPLATE = Path(__file__).with_name("interactive.html.jinja")
 
 def figure(name, arrays):
     """Return a figure of `FIGURES` as a fragment of HTML with all its states."""
-    _, states, panels, controls = FIGURES[name]
+    _, states, panels, controls, legend, mark = FIGURES[name]
     template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True)
     controls = json.dumps([dict(zip(("key", "kind", "legend"), control)) for control in controls])
-    drawn = [(json.dumps(values), _webp(p), p.size, said) for values, p, said in states(arrays)]
-    return template.render(name=name, controls=controls, panels=panels, states=drawn)
+    drawn = [
+        (json.dumps(values), _webp(p, mark), p.size, said) for values, p, said in states(arrays)
+    ]
+    words = {"name": name, "controls": controls, "panels": panels, "states": drawn}
+    return template.render(**words, legend=legend, swapped=SWAP in mark)
 
 
-def _webp(picture):
+def _webp(picture, mark):
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=82, method=4, xmp=xmp(SWAP, ILLUSTRATION))
+    picture.save(file, "WEBP", quality=82, method=4, xmp=xmp(*mark))
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -9,6 +9,7 @@ from contextlib import chdir, redirect_stdout
 from io import StringIO
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PRINTED = re.compile(r"\n\nThis prints:\n\n```text\n.*?\n```", re.DOTALL)
 # What the code needs around it: no window for figures, no chatter.
 QUIET = {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"}
 
@@ -36,16 +37,36 @@ def run_here(blocks, folder):
     """Run blocks in order in this process, in a namespace of their own and in `folder`.
 
     Saves the seconds in which a process imports TensorFlow. Figures that the code leaves open are
-    closed, and warnings are as a fresh process has them. Returns what the code printed; a traceback
-    of what it raises names the block.
+    closed, and warnings are as a fresh process has them. Returns what each block printed; a
+    traceback of what it raises names the block.
     """
     import matplotlib.pyplot as plt
 
-    printed = StringIO()
-    with chdir(folder), redirect_stdout(printed), warnings.catch_warnings():
+    names, printed = {"__name__": "__main__"}, []
+    with chdir(folder), warnings.catch_warnings():
         warnings.resetwarnings()
         try:
-            exec(script(blocks), {"__name__": "__main__"})
+            for number, block in enumerate(blocks, start=1):
+                with redirect_stdout(StringIO()) as said:
+                    exec(compile(block, f"block {number} of the page", "exec"), names)
+                printed.append(said.getvalue())
         finally:
             plt.close("all")
-    return printed.getvalue()
+    return printed
+
+
+def without_outputs(text):
+    """Return a page without what its blocks print."""
+    return _PRINTED.sub("", text)
+
+
+def with_outputs(text, folder):
+    """Run a page's blocks and return the page with what each of them prints below it."""
+    text = without_outputs(text)
+    printed = iter(run_here(python_blocks(text), folder))
+
+    def below(block):
+        said = next(printed).rstrip()
+        return block[0] + (f"\n\nThis prints:\n\n```text\n{said}\n```" if said else "")
+
+    return BLOCK.sub(below, text)
