@@ -2,7 +2,7 @@
 
 ``assets/judge/claims.json`` says of each claim which quantity is measured, from which margin on it
 holds, and why. It was written before the numbers of the cross-fitted detectors existed and is never
-edited: a correction is a new entry.
+edited: a correction is a new entry, and a change of the rule stands under "rule_changes".
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from xaifake.scales import SCALES
 CLAIMS = STORED / "claims.json"
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 RESAMPLES = 2000
-FEW = 6  # people; the interval over fewer covers less than 87 % and decides nothing
+FEW = 6  # people; the interval over five covers 84 % instead of 95, and decides nothing
 UNIT = ["scale", "fold", "target"]
 SINGLE = ("eyes", "nose", "mouth", "left_half", "right_half")
+# Of DeepFakeDetection, FaceForensics++ (whose method comes first) and Celeb-DF.
+SOURCE = r"^(?:[A-Za-z][A-Za-z0-9]*_)?(?:\d+_(?=\d)|id\d+_(?=id))((?:id)?\d+)(?:_|$)"
+LEAST_AGREEMENT = 0.5  # of a method with itself: less is noise, which keeps nothing
 
 
 def read_claims(path: str | Path | None = None) -> list[dict]:
@@ -40,7 +43,10 @@ def read_claims(path: str | Path | None = None) -> list[dict]:
 
 
 def verdicts(
-    folder: str | Path | None = None, claims: list[dict] | None = None, seed: int = 0
+    folder: str | Path | None = None,
+    claims: list[dict] | None = None,
+    seed: int = 0,
+    sources: bool = True,
 ) -> pd.DataFrame:
     """Give the verdict on each claim, by its registered rule.
 
@@ -49,9 +55,12 @@ def verdicts(
     folder : str or Path, optional
         The `out` of `xaifake.judge.judge`; what was measured on the shipped detectors if not given.
     claims : list of dict, optional
-        As of `read_claims`, which is asked if not given.
+        As of `read_claims`, which is asked if not given. A claim's "quantity" may also be a
+        function like those of `QUANTITIES`.
     seed : int
         Of the draws.
+    sources : bool
+        People are drawn as the sources of swaps, too; False for the rule as it was first.
 
     Returns
     -------
@@ -59,10 +68,10 @@ def verdicts(
         One row per claim and scale: `claim` (its id), `scale`, `value`, `low` and `high` (a 95 %
         interval over people and, where there are several, detectors), `margin`, `claimed` ("above"
         or "below"), `verdict`, and over how many `faces` (those told apart by video and frame),
-        `people` and `detectors`. A claim that cannot be tested has one row, with the reason in
-        `note`.
+        `people` (targets) and `detectors`. A claim that cannot be tested has one row, with the
+        reason in `note`.
     """
-    tables = _Tables(folder)
+    tables = _Tables(folder, sources)
     rows = [row for claim in claims or read_claims() for row in _judge(claim, tables, seed)]
     return pd.DataFrame(rows)
 
@@ -196,15 +205,17 @@ def weighted_interval(
     """Return a weighted mean and its 95 % interval over people and detectors.
 
     People and detectors are drawn independently, with replacement, and a row counts as often as
-    both were drawn (the pigeonhole bootstrap, Owen 2007): it serves whether detectors share their
-    people or not. A single detector is kept as it is. With few people the percentile interval is
-    too narrow (of 16 it covers about 93 %, of 8 about 89 %); over several detectors that hardly
-    differ it is too wide, since it draws their people twice. Sources of swaps are not drawn.
+    its detector and all of its people were drawn together (the pigeonhole bootstrap, Owen 2007): it
+    serves whether detectors share their people or not. A swap shows two people, its target and its
+    source; where rows name both, people are drawn once for both roles (Snijders and Borgatti 1999).
+    A single detector is kept as it is. With few people the percentile interval is too narrow (of 16
+    it covers about 93 %, of 8 about 89 %); over several detectors that hardly differ it is too
+    wide, since it draws their people twice, and so it is with sources that do not matter.
 
     Parameters
     ----------
     rows : pandas.DataFrame
-        Columns fold, target, `value` and `weight`.
+        Columns fold, target, `value`, `weight` and perhaps source, which is None for a real face.
     seed, resamples : int
 
     Returns
@@ -216,15 +227,34 @@ def weighted_interval(
     weight = rows.weight.to_numpy(float)
     amount = rows.value.to_numpy(float) * weight
     drawn = np.ones((resamples, len(rows)))
-    for column in ("fold", "target"):
-        codes, names = pd.factorize(rows[column])
-        if column == "fold" and len(names) < 2:
+    for columns in (["fold"], ["target", "source"]):
+        roles = [rows[name] for name in columns if name in rows]
+        codes, names = pd.factorize(pd.concat([role.astype(object) for role in roles]))
+        if columns == ["fold"] and len(names) < 2:
             continue
-        even = np.full(len(names), 1 / len(names))
-        drawn *= rng.multinomial(len(names), even, resamples)[:, codes]
+        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+        times = np.column_stack([times, np.ones(resamples)])  # the last is nobody
+        for role in codes.reshape(len(roles), len(rows)):
+            drawn *= times[:, role]
     with np.errstate(invalid="ignore", divide="ignore"):
         low, high = np.nanpercentile((drawn @ amount) / (drawn @ weight), [2.5, 97.5])
     return float(amount.sum() / weight.sum()), float(low), float(high)
+
+
+def sources_of(videos: pd.Series) -> pd.Series:
+    """Return who lent the face of swaps, by the names of their videos.
+
+    Parameters
+    ----------
+    videos : pandas.Series of str
+        Such as "003_010__nod__ABCDEFGH": person 010's face in a clip of person 003.
+
+    Returns
+    -------
+    pandas.Series of str
+        NaN where a name tells of no source.
+    """
+    return videos.astype(str).str.extract(SOURCE, expand=False)
 
 
 def _judge(claim, tables, seed):
@@ -254,12 +284,16 @@ def _measure(claim, tables):
     """Return rows with `UNIT`, the face where it is known, value and weight, or why not."""
     if claim["quantity"] is None:
         return claim["why"]
+    quantity = claim["quantity"]
     try:
-        rows = QUANTITIES[claim["quantity"]](tables, **claim["with"])
+        rows = (quantity if callable(quantity) else QUANTITIES[quantity])(tables, **claim["with"])
     except _Missing as missing:
         return str(missing)
-    names = [name for name in (*UNIT, "video", "frame", "value", "weight") if name in rows]
-    rows = rows[names].astype({"value": float, "weight": float}).dropna()
+    if tables.sources and "video" in rows:
+        rows = rows.assign(source=sources_of(rows.video))
+    known = [name for name in (*UNIT, "video", "frame", "value", "weight") if name in rows]
+    names = known + ["source"] * ("source" in rows)  # a real face has none
+    rows = rows[names].astype({"value": float, "weight": float}).dropna(subset=known)
     return rows if len(rows) else "no face that it could be measured on"
 
 
@@ -274,8 +308,8 @@ class _Missing(Exception):
 class _Tables:
     """The tables of a folder, each read once; a detector's fold is -1 where it has none."""
 
-    def __init__(self, folder):
-        self.folder, self.read = folder, {}
+    def __init__(self, folder, sources=True):
+        self.folder, self.sources, self.read = folder, sources, {}
 
     def __call__(self, name):
         if name not in self.read:
@@ -356,6 +390,13 @@ def _joint(tables, region=None):
     return rows.assign(value=more / rows.gap, weight=rows.gap)
 
 
+def _lies(tables, method, against, regions, region=None):
+    columns = [f"mass_region_{name}" for name in regions]
+    both = _of_region(_paired(tables, "localisation", method, against, columns), region)
+    other = both[[f"{name}_other" for name in columns]].sum(axis=1, skipna=False)
+    return both.assign(value=both[columns].sum(axis=1, skipna=False) - other, weight=1)
+
+
 def _background(tables, method, region=None):
     keys = [*UNIT, "video", "frame", "region"]
     rows = tables.need("localisation", method=method)[[*keys, "mass_region_outside"]]
@@ -375,13 +416,22 @@ def _agrees(tables, methods, column):
     return rows.assign(value=rows[column], weight=1)
 
 
-def _kept(tables, method, kinds, column="correlation"):
+def _kept(tables, method, kinds, column="correlation", even=False, again=False):
+    """Return shares of the ceiling; `even`, with all kinds alike; `again`, of LIME's own, too."""
     table = tables.need("stability", method=method)
     for kind in kinds:
         tables.need("stability", method=method, kind=kind)
-    rows = table[table.kind.isin(kinds)]
+    rows = table[table.kind.isin(kinds)].dropna(subset=[column, f"ceiling_{column}"])
     ceiling = rows[f"ceiling_{column}"]
-    return rows.assign(value=rows[column] / ceiling, weight=ceiling)
+    if again:
+        keys = [*UNIT, "video", "frame"]
+        own = tables.need("stability", method=method, kind="seed")[[*keys, column]]
+        rows = rows.merge(own, on=keys, suffixes=("", "_again")).dropna(subset=f"{column}_again")
+        ceiling = rows[f"ceiling_{column}"] * rows[f"{column}_again"].clip(lower=LEAST_AGREEMENT)
+    weight = ceiling
+    if even:
+        weight = ceiling / ceiling.groupby([rows.scale, rows.kind.astype(str)]).transform("sum")
+    return rows.assign(value=rows[column] / ceiling, weight=weight)
 
 
 def _turned(tables, degrees):
@@ -400,7 +450,7 @@ def _silent(tables):
 
 
 QUANTITIES: dict[str, Callable] = {
-    "mass": _mass, "closes": _closes, "moves": _moves, "flips": _flips, "joint": _joint,
-    "background": _background, "agrees": _agrees, "kept": _kept, "turned": _turned,
-    "silent": _silent,
+    "mass": _mass, "closes": _closes, "moves": _moves, "lies": _lies, "flips": _flips,
+    "joint": _joint, "background": _background, "agrees": _agrees, "kept": _kept,
+    "turned": _turned, "silent": _silent,
 }  # fmt: skip
