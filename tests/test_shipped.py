@@ -3,6 +3,7 @@
 import pytest
 
 import model_card
+import related_work
 from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
 from xaifake.data.dataset import FACES, LEAKAGE_FACES, read_manifest
@@ -23,8 +24,9 @@ def test_the_stored_weights_score_what_the_card_says(scale):
         assert row.value == pytest.approx(said["value"], abs=0.01), row.score
 
 
-def test_the_model_card_is_written_from_the_cards():
-    assert model_card.PAGE.read_text(encoding="utf-8") == model_card.page()
+@pytest.mark.parametrize("tool", [model_card, related_work])
+def test_a_page_says_what_the_shipped_files_say(tool):
+    assert tool.PAGE.read_text(encoding="utf-8") == tool.page()
 
 
 def test_the_detector_keeps_within_what_was_to_be_expected():
