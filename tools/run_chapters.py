@@ -95,6 +95,7 @@ def run_chapter(path, values, out, bar=None):
         del os.environ["CHAPTER_USES"]
     notebook = chapters.read(copy)
     chapters.reduce_metadata(notebook)
+    chapters.fit_pictures(notebook)
     chapters.mark_pictures(notebook)
     chapters.write(notebook, copy)
     return copy

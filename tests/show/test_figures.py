@@ -37,12 +37,13 @@ def test_a_detection_shows_box_and_squares_where_they_are():
     points = np.random.default_rng(0).uniform(20, 60, (68, 2)).astype(np.float32)
     face = Face((10, 12, 70, 80), points)
     frame = np.zeros((100, 100, 3), np.uint8)
-    figure = figures.show_detection(frame, face, {"square": (5, 6, 80)}, manipulated=True)
+    figure = figures.show_detection(frame, face, {"square": (50, 6, 80)}, manipulated=True)
     axis = figure.axes[0]
     assert [(p.get_xy(), p.get_width(), p.get_height()) for p in axis.patches] == [
         ((10, 12), 60, 68),
-        ((5, 6), 80, 80),
+        ((50, 6), 80, 80),
     ]
+    assert axis.get_xlim()[1] > 130 and axis.get_ylim()[0] < 110  # also what is beyond the frame
     drawn = np.concatenate([line.get_xydata() for line in axis.lines])
     assert {tuple(p) for p in points.round(3)} == {tuple(p) for p in drawn.round(3).astype("f4")}
     assert texts(figure) == ["manipulated"]
@@ -93,13 +94,14 @@ def test_relevance_by_depth_is_in_logits_and_leaves_out_layers_that_see_a_part()
     table = pd.DataFrame(
         {
             "method": "lrp.z",
-            "layer": ["input", "branch", "answer"],
-            "relevance": [1.0, 99.0, 2.0],
-            "abs_sum": [8.0, 99.0, 2.0],
-            "is_bottleneck": [True, False, True],
+            "layer": ["input", "branch", "block1_conv2", "block1_act", "add_3", "answer"],
+            "relevance": [1.0, 99.0, 2.0, 2.0, 2.0, 2.0],
+            "abs_sum": [8.0, 99.0, 2.0, 2.0, 2.0, 2.0],
+            "is_bottleneck": [True, False, True, True, True, True],
         }
     )
     left, right = figures.plot_relevance_depth(table).axes
-    assert left.lines[0].get_ydata().tolist() == [0.5, 1]
-    assert right.lines[0].get_ydata().tolist() == [4, 1]
-    assert left.lines[0].get_xdata().tolist() == ["picture", "answer"]
+    assert left.lines[0].get_ydata().tolist() == [0.5, 1, 1, 1, 1]
+    assert right.lines[0].get_ydata().tolist() == [4, 1, 1, 1, 1]
+    ticks = dict(zip(left.get_xticks(), (t.get_text() for t in left.get_xticklabels())))
+    assert ticks == {0: "picture", 2: "1", 3: "2", 4: "\nlogit"}

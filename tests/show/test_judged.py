@@ -31,12 +31,15 @@ def test_scores_stand_at_their_values_from_the_best_down():
     table = pd.DataFrame(
         {"method": ["chance", "lime"], "value": [0.2, 0.6], "low": [0.1, 0.5], "high": [0.3, 0.7]}
     )
-    figure = figures.plot_scores({"a": table, "b": table}, {"a": 0.2}, "mass")
+    figure = figures.plot_scores({"a": table, "b": table}, {"a": 0.2}, "mass", named="chance")
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["LIME", "chance"]
     points = {float(line.get_xdata()[0]): float(line.get_ydata()[0]) for line in right.lines}
     assert points == {0.2: -1.0, 0.6: 0.0}
     assert len(left.lines) == 3  # the two kinds, and the reference
+    assert left.get_xlim() == right.get_xlim()
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["knows nothing", "this book", "chance"]
 
 
 def test_agreements_are_written_into_their_cells():
@@ -57,6 +60,7 @@ def test_a_summary_leaves_empty_what_was_not_measured():
 
 def test_put_back_curves_start_at_nothing():
     means = pd.DataFrame({"method": ["best"] * 2, "percent": [5, 20], "value": [0.9, 1.1]})
+    means = means.assign(low=means.value - 0.1, high=means.value + 0.1)
     line = figures.plot_restored(means, ["best"]).axes[0].lines[0]
     assert line.get_xdata().tolist() == [0, 5, 20] and line.get_ydata().tolist() == [0, 0.9, 1.1]
 
@@ -80,7 +84,8 @@ def test_a_claim_stands_on_the_side_of_its_margin_that_it_claims():
 def test_the_stored_tables_draw():
     stable, curves = judged("stability"), judged("randomisation")
     panels = figures.plot_stability(stable, ["gradient", "lime"]).axes
-    assert [len(panel.patches) for panel in panels] == [9, 9]
+    assert [len(panel.get_yticks()) for panel in panels] == [9, 9]
+    assert [len(panel.texts) for panel in panels] == [0, 6]  # LIME has three perturbations
     panel = figures.plot_randomisation(curves, ["gradient"], "ssim").axes[0]
     assert panel.lines[0].get_xdata()[[0, -1]].tolist() == [0, 1]
     sweep = judged("planted")

@@ -88,8 +88,8 @@ def test_red_speaks_for_and_blue_against():
 
 
 def test_each_map_has_its_own_scale_about_nothing():
-    figure = maps.show_grid({"a": [np.full((4, 4), 1.0), np.full((4, 4), -3.0)]})
-    assert limits(figure.axes[:2]) == [(-1, 1), (-3, 3)]
+    figure = maps.show_grid({"a": [np.eye(4), -3 * np.eye(4), np.full((4, 4), 3.0)]})
+    assert limits(figure.axes[:3]) == [(-1, 1), (-3, 3), (-12, 12)]  # even ones are pale
     # The 201 values 0, 1, ... 200, of any sign: the 99.5th percentile is the last but one.
     values = np.arange(201.0) * np.where(np.arange(201) % 2, -1, 1)
     figure = maps.show_grid({"a": [values.reshape(3, 67)]})

@@ -207,23 +207,26 @@ def randomisation_curve(
     return pd.concat(parts, ignore_index=True)
 
 
-def agreement_when_randomised(curves):
-    """Return how alike each method's maps are when most of the layers are shuffled, top-down.
+def agreement_when_randomised(curves, order="top_down"):
+    """Return how alike each method's maps are when most of the layers are shuffled.
 
-    Not all of them are: what is left are the first layers, which see edges and colours whatever the
-    network was trained for. A method whose maps still stand shows what these see.
+    Not all of them are. Top-down, what is left are the first layers, which see edges and colours
+    whatever the network was trained for: a method whose maps still stand shows what these see.
+    Bottom-up, what is left are the last.
 
     Parameters
     ----------
     curves : pandas.DataFrame
         Of `randomisation_curve`, with a column method.
+    order : str
+        ``"top_down"`` or ``"bottom_up"``.
 
     Returns
     -------
     pandas.Series
         Mean rank correlation by method, at the first step that shuffles `MOST` of the layers.
     """
-    rows = curves[(curves.order == "top_down") & (curves.shuffled >= MOST)]
+    rows = curves[(curves.order == order) & (curves.shuffled >= MOST)]
     return (
         rows[rows.step == rows.step.min()].groupby("method", observed=True).rank_correlation.mean()
     )

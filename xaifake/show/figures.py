@@ -121,8 +121,12 @@ def show_detection(frame, face, squares=None, manipulated=False):
     axis.plot(*face.landmarks[30], "o", color=PALETTE[3], markersize=5, label="nose tip (30)")
     for colour, (name, (x, y, side)) in zip(PALETTE[1:3], (squares or {}).items(), strict=False):
         _draw_box(axis, (x, y), (side, side), colour, name)
-    axis.legend(loc="lower right", fontsize=7, framealpha=0.9)
-    axis.set(xlim=(0, frame.shape[1]), ylim=(frame.shape[0], 0))
+    figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
+    # A square may reach beyond the frame: it is drawn whole.
+    corners = [(0, 0, *frame.shape[1::-1])]
+    corners += [(x, y, x + side, y + side) for x, y, side in (squares or {}).values()]
+    lowest, highest = np.min(corners, axis=0), np.max(corners, axis=0)
+    axis.set(xlim=(lowest[0] - 2, highest[2] + 2), ylim=(highest[3] + 2, lowest[1] - 2))
     if manipulated:
         mark_manipulated(axis)
     return figure
@@ -186,17 +190,18 @@ def plot_depth(tables):
         What `xaifake.explainers.activation_statistics` returned, by scale.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained")
-    for (scale, table), colour in zip(tables.items(), PALETTE, strict=False):
+    widths = (3, 1.3)  # where two detectors agree, the first is seen behind the second
+    for (scale, table), colour, thick in zip(tables.items(), PALETTE, widths, strict=False):
         number = np.arange(1, len(table) + 1)
 
-        def draw(axis, values, style="-", name="", width=None, x=number, scale=scale, c=colour):
+        def draw(axis, values, style="-", name="", width=thick, x=number, scale=scale, c=colour):
             axis.plot(x, values, style, ms=3, color=c, lw=width, label=f"{scale}x{name}")
 
         draw(left, table.height * table.width, "o-")
         draw(middle, table.similarity, name=", own picture")
         draw(middle, table.similarity_other, "--", ", another face")
         draw(right, table.active_places, name=", places active")
-        draw(right, table.dead_channels, ":", ", never active", 2.5)
+        draw(right, table.dead_channels, ":", ", never active")
     left.set(yscale="log", ylabel="places of a map")
     middle.set(ylabel="absolute correlation", ylim=(0, None))
     right.set(ylabel="share", ylim=(-0.03, 1))
@@ -210,6 +215,8 @@ def plot_depth(tables):
 def plot_perturbation_curves(table, score, ylabel, reference=None):
     """Plot a detector's score against the strength of perturbations, one plot per kind.
 
+    All plots have one ordinate. Turns beyond 20 degrees are drawn closer together.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -220,7 +227,7 @@ def plot_perturbation_curves(table, score, ylabel, reference=None):
     ylabel : str
         What it is.
     reference : float, optional
-        Draw a dashed line at this score.
+        Draw a dashed line at this score, that of guessing, and let the ordinate begin below it.
     """
     units = {
         "blur": "sigma, pixels", "noise": "sigma, grey levels", "rotation": "degrees clockwise",
@@ -230,6 +237,7 @@ def plot_perturbation_curves(table, score, ylabel, reference=None):
     kinds = list(dict.fromkeys(table.kind))
     figure, axes = in_rows(len(kinds), min(3, len(kinds)), 3, 2.6)
     asis = table[(table.kind == "blur") & (table.strength == 0)]
+    lowest = 0 if reference is None else min(reference, table.low.min()) - 0.02
     for axis, kind in zip(axes.flat, kinds, strict=False):
         axis.axis("on")
         start = asis.assign(kind=kind, strength=1.0 if kind == "scaling" else 0.0)
@@ -239,10 +247,18 @@ def plot_perturbation_curves(table, score, ylabel, reference=None):
             axis.fill_between(line.strength, line.low, line.high, color=colour, alpha=0.2, lw=0)
             axis.plot(line.strength, line.value, "o-", ms=3, color=colour, label=f"{scale}x")
         if reference is not None:
-            axis.axhline(reference, color="0.4", linestyle="--", linewidth=1)
-        axis.set(title=kind, xlabel=units.get(kind, "strength"), ylabel=ylabel, ylim=(0, 1.02))
+            axis.axhline(reference, color="0.4", linestyle="--", linewidth=1, label="guessing")
+        axis.set(title=kind, xlabel=units.get(kind, "strength"), ylim=(lowest, 1.02))
+        if kind == "rotation":
+            axis.set_xscale("symlog", linthresh=20, linscale=0.5)
+            turns = [turn for turn in sorted(set(curve.strength)) if turn == 0 or abs(turn) >= 20]
+            axis.set_xticks(turns, [f"{turn:g}" for turn in turns], fontsize=7)
+            axis.minorticks_off()
         sns.despine(ax=axis)
-    axes[0, 0].legend(fontsize=7)
+    for line in axes:
+        line[0].set_ylabel(ylabel)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, loc="outside upper right", ncols=3, frameon=False)
     return figure
 
 
@@ -258,16 +274,31 @@ def plot_relevance_depth(table):
         `method`.
     """
     table = table[table.is_bottleneck]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, column in zip(axes, ("relevance", "abs_sum"), strict=True):
         for (name, part), style in zip(table.groupby("method", sort=False), ("-", "--", "-.", ":")):
             values = part[column].to_numpy() / part.relevance.iloc[-1]
-            axis.plot(["picture", *part.layer[1:]], values, style, lw=1.8, label=name)
-        axis.tick_params(axis="x", rotation=90, labelsize=6)
-        axis.set_xlabel("layer, from the picture to the logit")
+            axis.plot(range(len(part)), values, style, lw=1.8, label=readable(name))
+        places = _places(part.layer)
+        axis.set_xticks(list(places), list(places.values()), fontsize=7)
+        axis.set_xlabel("the picture, the ends of the blocks, the logit")
         sns.despine(ax=axis)
     axes[0].set(ylabel="sum / logit")
     axes[0].axhline(0, color="grey", lw=0.6)
     axes[0].legend(fontsize=7)
     axes[1].set(ylabel="sum without signs / logit", yscale="log")
     return figure
+
+
+def _places(layers):
+    """Return what the ticks of layers say, by their number: Xception's blocks, else their names.
+
+    The shortcut of a block is added at its end, by a layer that has no name of its own.
+    """
+    block, ends = 0, {}
+    for number, name in enumerate(list(layers)[:-1]):
+        found = re.match(r"block(\d+)_", name)
+        block = int(found[1]) if found else block + name.startswith("add")
+        ends[block or name] = number
+    ticks = {number: str(end) for end, number in ends.items()}
+    return ticks | {0: "picture", len(layers) - 1: "\nlogit"}  # below the last block's

@@ -156,7 +156,8 @@ def _is_picture(item):
 
 def _draw_map(axis, heatmap, mask=None, limit=None, face=None):
     """Draw a heatmap with the outline of a mask, on a faint picture of what it explains."""
-    limit = colour_limit(heatmap) if limit is None else limit
+    if limit is None:  # what prefers no place is pale, and not all at the end of the scale
+        limit = colour_limit(heatmap) * (4 if np.ptp(heatmap) == 0 else 1)
     shown = {"cmap": COLOURS, "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     if face is not None:
         height, width = np.shape(heatmap)
