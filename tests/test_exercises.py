@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import chapters
-from page_code import QUIET, python_blocks, run, run_here, with_outputs
+from page_code import QUIET, outputs, python_blocks, run, run_here, with_outputs
 
 CHAPTERS = [path.stem for path in chapters.chapter_paths()]
 FOLDER = chapters.ROOT / "book" / "exercises"
@@ -77,8 +77,10 @@ def test_the_code_of_the_solutions_runs(stem, tmp_path, monkeypatch):
 
 
 def test_the_code_of_the_solutions_runs_in_a_fresh_process(tmp_path):
-    done = run(python_blocks(read(IN_A_PROCESS)), tmp_path)
+    page = read(IN_A_PROCESS)
+    done = run(python_blocks(page), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == " ".join(outputs(page)).split()
 
 
 def test_every_part_has_an_exercise_with_a_checker():

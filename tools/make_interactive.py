@@ -13,6 +13,8 @@ import base64
 import io
 import itertools
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -361,13 +363,39 @@ def channels_states(arrays):
         yield values, draw(arrays["faces"][f], heatmap), caption
 
 
-# Of each figure: how its arrays are made, its states, its panels, its controls as (key, kind,
-# legend), what its colours mean, and what its pictures are.
 FACE = ("face", "radio", "Face")
-SIGNED = "Red speaks for fake, blue against it, white for neither; each map has its own scale."
-MARK = (SWAP, ILLUSTRATION)
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """A figure: how its arrays and states are made, and what stands around them.
+
+    Attributes
+    ----------
+    compute, states : callable
+        Return its arrays; yield its states from them.
+    panels : tuple of str
+        What each picture shows, from left to right.
+    controls : tuple of (str, str, str)
+        Key, kind and legend of each.
+    colours : str
+        What they mean.
+    mark : tuple of str
+        What its pictures are, as `xaifake.data.marks.xmp` takes it.
+    """
+
+    compute: Callable
+    states: Callable
+    panels: tuple
+    controls: tuple
+    colours: str = (
+        "Red speaks for fake, blue against it, white for neither; each map has its own scale."
+    )
+    mark: tuple = (SWAP, ILLUSTRATION)
+
+
 FIGURES = {
-    "blend": (
+    "blend": Interactive(
         compute_blend,
         blend_states,
         ("the swapped face", "what it changed, the mask outlined"),
@@ -377,9 +405,8 @@ FIGURES = {
             ("detail", "radio", "Detail of the source"),
         ),
         "The redder, the larger the change; each picture has its own scale.",
-        MARK,
     ),
-    "threshold": (
+    "threshold": Interactive(
         compute_threshold,
         threshold_states,
         ("the logits of real faces (blue, upwards) and fakes (orange, downwards)",),
@@ -387,23 +414,20 @@ FIGURES = {
         "Whatever lies to the right of the black line is called fake.",
         (FIGURE,),
     ),
-    "channels": (
+    "channels": Interactive(
         compute_channels,
         channels_states,
         ("the face", "the channel"),
         (FACE, ("layer", "range", "Layer"), ("channel", "range", "Channel")),
         "The redder, the stronger the channel answers; each map has its own scale.",
-        MARK,
     ),
-    "lrp": (
+    "lrp": Interactive(
         compute_lrp,
         lrp_states,
         ("the face", "relevance, the swap outlined"),
         (("rule", "select", "Rule"), FACE, ("layer", "range", "Layer")),
-        SIGNED,
-        MARK,
     ),
-    "lime": (
+    "lime": Interactive(
         compute_lime,
         lime_states,
         ("the face, cut into segments", "LIME's weights, the swap outlined"),
@@ -412,16 +436,12 @@ FIGURES = {
             ("fill", "radio", "A hidden segment shows"),
             FACE,
         ),
-        SIGNED,
-        MARK,
     ),
-    "perturbed": (
+    "perturbed": Interactive(
         compute_perturbed,
         perturbed_states,
         ("the changed face", "LIME", "LRP, preset B flat"),
         (("change", "radio", "Change"), ("strength", "range", "Strength"), FACE),
-        SIGNED,
-        MARK,
     ),
 }
 TEMPLATE = Path(__file__).with_name("interactive.html.jinja")
@@ -429,14 +449,17 @@ TEMPLATE = Path(__file__).with_name("interactive.html.jinja")
 
 def figure(name, arrays):
     """Return a figure of `FIGURES` as a fragment of HTML with all its states."""
-    _, states, panels, controls, legend, mark = FIGURES[name]
+    shown = FIGURES[name]
     template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True)
-    controls = json.dumps([dict(zip(("key", "kind", "legend"), control)) for control in controls])
+    controls = json.dumps(
+        [dict(zip(("key", "kind", "legend"), control)) for control in shown.controls]
+    )
     drawn = [
-        (json.dumps(values), _webp(p, mark), p.size, said) for values, p, said in states(arrays)
+        (json.dumps(values), _webp(p, shown.mark), p.size, said)
+        for values, p, said in shown.states(arrays)
     ]
-    words = {"name": name, "controls": controls, "panels": panels, "states": drawn}
-    return template.render(**words, legend=legend, swapped=SWAP in mark)
+    words = {"name": name, "controls": controls, "panels": shown.panels, "states": drawn}
+    return template.render(**words, legend=shown.colours, swapped=SWAP in shown.mark)
 
 
 def _webp(picture, mark):
@@ -455,11 +478,11 @@ def render(folder, arrays=ARRAYS):
 
 if __name__ == "__main__":
     ARRAYS.mkdir(parents=True, exist_ok=True)
-    for name, (compute, *_) in FIGURES.items():
+    for name, shown in FIGURES.items():
         path = ARRAYS / f"{name}.npz"
         if path.exists():
             print(f"{path.relative_to(chapters.ROOT)} is there; delete it to have it made anew")
         else:
-            arrays = compute()
+            arrays = shown.compute()
             with write_whole(path) as file:
                 np.savez_compressed(file, **arrays)

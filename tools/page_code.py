@@ -55,6 +55,11 @@ def run_here(blocks, folder):
     return printed
 
 
+def outputs(text):
+    """Return what a page says that its blocks print, in order."""
+    return [said.split("```text\n")[1].removesuffix("\n```") for said in _PRINTED.findall(text)]
+
+
 def without_outputs(text):
     """Return a page without what its blocks print."""
     return _PRINTED.sub("", text)
