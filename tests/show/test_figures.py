@@ -66,11 +66,11 @@ def test_intervals_stand_beside_their_names():
 def test_depth_starts_at_the_first_layer_and_shows_every_detector():
     columns = ["height", "width", "similarity", "similarity_other", "active_places"]
     table = pd.DataFrame({name: [4.0, 2.0, 1.0] for name in [*columns, "dead_channels"]})
-    figure = figures.plot_depth({1.3: table, 2.0: table})
+    figure = figures.plot_depth({1.3: table, 2.0: table, 3.0: table})
     left = figure.axes[0]
-    assert [list(line.get_xdata()) for line in left.lines] == [[1, 2, 3]] * 2
+    assert [list(line.get_xdata()) for line in left.lines] == [[1, 2, 3]] * 3
     assert list(left.lines[0].get_ydata()) == [16, 4, 1]
-    assert [len(axis.lines) for axis in figure.axes] == [2, 4, 4]
+    assert [len(axis.lines) for axis in figure.axes] == [3, 6, 6]
 
 
 def test_curves_of_perturbations_start_at_the_picture_as_it_is():

@@ -190,8 +190,8 @@ def plot_depth(tables):
         What `xaifake.explainers.activation_statistics` returned, by scale.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained")
-    widths = (3, 1.3)  # where two detectors agree, the first is seen behind the second
-    for (scale, table), colour, thick in zip(tables.items(), PALETTE, widths, strict=False):
+    for (scale, table), colour in zip(tables.items(), PALETTE, strict=False):
+        thick = 3 if scale == next(iter(tables)) else 1.3  # where they agree, both are seen
         number = np.arange(1, len(table) + 1)
 
         def draw(axis, values, style="-", name="", width=thick, x=number, scale=scale, c=colour):

@@ -15,8 +15,8 @@ import seaborn as sns
 from xaifake.judge.localisation import BASELINES, means_over_people
 from xaifake.show.figures import PALETTE, in_rows, readable, subplots
 
-COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1]}
-COLOURS["experiment"] = "0.25"
+COLOURS = {"method": PALETTE[0], "iNNvestigate": (0.5, 0.2, 0.5), "baseline": PALETTE[1],
+           "experiment": "0.25"}  # fmt: skip
 EXPERIMENTS = ("best", "patch_effect")
 # Of what is drawn as curves: the same colour, marker and line in every figure.
 CURVES = {
@@ -45,8 +45,9 @@ NAMES = {"method": "this book", "baseline": "knows nothing", "experiment": "by e
 
 def kind(method):
     """Tell a baseline, an order by experiment, iNNvestigate's method or this package's by name."""
-    if method in BASELINES or method in EXPERIMENTS:
-        return "baseline" if method in BASELINES else "experiment"
+    for name, known in {"baseline": BASELINES, "experiment": EXPERIMENTS}.items():
+        if method in known:
+            return name
     return "iNNvestigate" if method.endswith("(iNNvestigate)") else "method"
 
 
