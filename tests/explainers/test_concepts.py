@@ -7,8 +7,8 @@ from scipy.special import expit
 
 from xaifake.detector import Detector
 from xaifake.errors import UserError
-from xaifake.explainers import activations, concept_test
-from xaifake.explainers.concepts import _channel_slopes, _direction
+from xaifake.explainers import activations
+from xaifake.explainers.concepts import _channel_slopes, _direction, concept_test
 from xaifake.explainers.request import prepare
 
 SIDE, CHANNELS = 8, 6
@@ -92,5 +92,5 @@ def test_too_few_examples_and_layers_without_maps_are_refused():
     detector, some = network(None), pictures(8, 0)
     with pytest.raises(UserError, match="7 pictures with the concept and 8 others"):
         concept_test(detector, some, some[:7], some, "maps")
-    with pytest.raises(UserError, match="maps are needed"):
+    with pytest.raises(UserError, match="give a layer that returns maps"):
         concept_test(detector, some, some, some, detector.model.layers[-1].name)

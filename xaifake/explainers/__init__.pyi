@@ -22,5 +22,4 @@ from .api import (
     explain as explain,
     methods as methods,
 )
-from .concepts import concept_test as concept_test
 from .registry import register as register

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -17,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from xaifake.detector.detector import takes_detector
+from xaifake.detector.graph import find_layer
 from xaifake.errors import UserError
 from xaifake.explainers.activations import activations
 from xaifake.explainers.compiled import compile_function
-from xaifake.explainers.gradients import maps_and_logit, maps_and_slopes
-from xaifake.explainers.request import batches, prepare
+from xaifake.explainers.request import batches, choose, prepare
 
 if TYPE_CHECKING:
     from xaifake.detector.detector import Detector
@@ -97,13 +98,19 @@ def concept_test(
 
 def _channel_slopes(request, layer, batch_size):
     """Return by how much the logit rises for a rise of each channel at all places: (N, C)."""
-    graph = compile_function(_sum_slopes, request, maps_and_logit(request.model, layer))
+    maps = find_layer(request.model, layer).output
+    if len(maps.shape) != 4:
+        raise UserError(f"{layer!r} returns {tuple(maps.shape)}: give a layer that returns maps.")
+    split = keras.Model(request.model.inputs[0], [maps, request.model.outputs[0]])
+    graph = compile_function(_sum_slopes, request, split)
     starts = batches(len(request.images), batch_size)
     return np.concatenate([graph(request.images[k : k + batch_size]) for k in starts])
 
 
 def _sum_slopes(split, images, index, sign):
-    return tf.reduce_sum(maps_and_slopes(split, images, index, sign)[1], axis=(1, 2))
+    maps, logits = split(images, training=False)
+    (slopes,) = tf.gradients(choose(logits, index, sign), maps)
+    return tf.reduce_sum(tf.cast(slopes, tf.float32), axis=(1, 2))
 
 
 def _direction(features, labels, rng):

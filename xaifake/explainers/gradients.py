@@ -266,7 +266,7 @@ def grad_cam(request, batch_size=32, progress=True, layer=None):
     UserError
         If there is no such layer or it returns no maps.
     """
-    return _collect(request, _cam, batch_size, progress, maps_and_logit(request.model, layer))
+    return _collect(request, _cam, batch_size, progress, _split(request.model, layer))
 
 
 @register("grad_cam_plus_plus")
@@ -277,16 +277,15 @@ def grad_cam_plus_plus(request, batch_size=32, progress=True, layer=None):
     the sum of the channel: where a class stands at several places, the small ones count too. Else
     as `grad_cam`, with its parameters, returns and errors.
     """
-    split = maps_and_logit(request.model, layer)
-    return _collect(request, _cam_plus_plus, batch_size, progress, split)
+    return _collect(request, _cam_plus_plus, batch_size, progress, _split(request.model, layer))
 
 
-def maps_and_logit(model, layer):
+def _split(model, layer):
     """Return a model that returns the maps of a layer, the last if not given, and the logits."""
     node = find_layer(model, layer) if layer is not None else _last_maps(model)
     if len(node.output.shape) != 4:
         raise UserError(
-            f"The layer {node.name!r} returns {tuple(node.output.shape)}, and maps are needed, "
+            f"The layer {node.name!r} returns {tuple(node.output.shape)}, and Grad-CAM needs maps "
             "(N, h, w, channels)."
         )
     both = [node.output, model.outputs[0]]
@@ -295,13 +294,13 @@ def maps_and_logit(model, layer):
 
 def _cam(split, images, index, sign):
     """Return the Grad-CAM of a model that returns maps and logits, and the logit."""
-    maps, slopes, logit = maps_and_slopes(split, images, index, sign)
+    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
     weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
     return _enlarged(weights * maps, images), logit
 
 
 def _cam_plus_plus(split, images, index, sign):
-    maps, slopes, logit = maps_and_slopes(split, images, index, sign)
+    maps, slopes, logit = _maps_and_slopes(split, images, index, sign)
     total = tf.reduce_sum(maps, axis=(1, 2), keepdims=True)
     # The paper's class score is the exponential of the logit: its derivatives are powers of the
     # logit's gradient times itself, which is the same for all channels and left out.
@@ -310,8 +309,8 @@ def _cam_plus_plus(split, images, index, sign):
     return _enlarged(weights * maps, images), logit
 
 
-def maps_and_slopes(split, images, index, sign):
-    """Return maps and logit of `maps_and_logit`'s model, and between them the logit's gradient."""
+def _maps_and_slopes(split, images, index, sign):
+    """Return the maps of `_split`'s layer, the gradient of the logit in them, and the logit."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         maps, logits = split(images, training=False)
