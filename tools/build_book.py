@@ -35,7 +35,11 @@ def copy_sources(notebooks, source):
     shutil.rmtree(source, ignore_errors=True)
     (source / "notebooks").mkdir(parents=True)
     for path in (chapters.ROOT / name for name in SOURCES):
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, source / path.name)
+        if path.is_dir():  # but no weights, which are large and on no page
+            no_weights = shutil.ignore_patterns("*.safetensors")
+            shutil.copytree(path, source / path.name, ignore=no_weights)
+        else:
+            shutil.copy(path, source / path.name)
     for chapter in chapters.chapter_paths():
         shutil.copy(Path(notebooks) / chapter.name, source / "notebooks" / chapter.name)
     make_interactive.render(source / "book" / "interactive")

@@ -20,6 +20,7 @@ import model_card
 from xaifake.data import load_faces
 from xaifake.data.clips import plan_clips
 from xaifake.data.dataset import FACES, LEAKAGE_FACES, average_mask, pack_faces, read_manifest
+from xaifake.detector.detector import Detector
 from xaifake.detector.evaluation import (
     evaluate,
     evaluate_logits,
@@ -28,7 +29,7 @@ from xaifake.detector.evaluation import (
     recall_by,
     reliability_table,
 )
-from xaifake.detector.xception import WEIGHTS_FOLDER, build_xception, load_weights
+from xaifake.detector.xception import WEIGHTS_FOLDER
 from xaifake.judge.localisation import MEAN_MASKS
 from xaifake.scales import SCALES
 
@@ -109,7 +110,7 @@ def _records(table):
 
 def ship(run, faces, scale):
     """Score one detector and put its weights and card into the package."""
-    model = load_weights(build_xception(), run / "weights.safetensors")
+    model = Detector.pretrained(scale, run / "weights.safetensors")
     card = json.loads((run / "card.json").read_text(encoding="utf-8"))
     card["test"] = score(model, faces, scale)
     shipped = evaluate(model, load_faces(FACES, "test", scale), progress=True)
