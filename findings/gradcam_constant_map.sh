@@ -6,9 +6,12 @@
 # Effect: full evidence looks like none. Each map is stretched from its minimum to its maximum, so you cannot compare levels between pictures either.
 # Instead: compute the weighted sum yourself, and stretch it only for display.
 # xaifake: no, tests/test_known_traps.py::test_a_constant_grad_cam_keeps_its_value
+# Picture: A square full of red on the left and an empty one on the right.
+# Caption: The weighted sum of the channels (left), and the map that GradCAM returns (right).
 source "$(dirname "$0")/environment.bash" torch==2.13.0 torchvision==0.28.0 grad-cam==1.5.7
 python - <<'PYTHON'
 import torch
+from draw import draw
 from importlib.metadata import version
 
 try:
@@ -24,10 +27,14 @@ network = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flat
 with torch.no_grad():
     for parameter in network.parameters():
         parameter.fill_(1.0)
-found = GradCAM(network, [conv])(torch.ones(1, 3, 8, 8), [ClassifierOutputTarget(0)])
+picture = torch.ones(1, 3, 8, 8)
+found = GradCAM(network, [conv])(picture, [ClassifierOutputTarget(0)])[0]
+channels = conv(picture)
+(slopes,) = torch.autograd.grad(network[1:](channels)[0, 0], channels)
+by_hand = (slopes.mean((2, 3), keepdim=True) * channels).sum(1)[0].detach().numpy()
+draw(by_hand, found)
 print("grad-cam", version("grad-cam"), "torch", version("torch"))
-channels = conv(torch.ones(1, 3, 8, 8))
-print(f"channels from {channels.min():.0f} to {channels.max():.0f}, with slopes above 0; map returned from {found.min():.0f} to {found.max():.0f}")
-assert found.max() == 0, "a constant map keeps its value now"
+print(f"weighted sum of the channels from {by_hand.min():.2f} to {by_hand.max():.2f}; map returned from {found.min():.0f} to {found.max():.0f}")
+assert by_hand.min() == by_hand.max() == 0.25 and not found.any(), "a constant map keeps its value now"
 print("Positive evidence that is the same everywhere is returned as zeros.")
 PYTHON

@@ -24,12 +24,15 @@ for level in levels:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), format="rgb24")))
         container.mux(stream.encode())
     with av.open("hdr.mkv") as container:
-        by_av = next(container.decode(video=0)).to_ndarray(format="rgb24")[20, 20]
+        frame = next(container.decode(video=0))
+    by_av = frame.to_ndarray(format="rgb24")[20, 20]
     found[level] = int(by_av[1]), int(cv2.VideoCapture("hdr.mkv").read()[1][20, 20, 1])
 print("av", av.__version__, "opencv", cv2.__version__)
+print("frame.color_trc:", int(frame.color_trc))
 print("grey of the signal: by PyAV, by OpenCV:", found)
 away = max(abs(a - b) for a, b in found.values())
 cv2.imwrite("picture.png", np.kron(np.array(list(found.values())).T, np.ones((64, 96))).astype(np.uint8))
-assert away > 20, "they agree now"
+(av_dark, cv_dark), _, (av_light, cv_light) = found.values()
+assert int(frame.color_trc) == 16 and away > 20 and cv_dark < av_dark and av_light < 210 and cv_light == 255, "they agree now"
 print(f"One frame differs by up to {away} levels.")
 PYTHON

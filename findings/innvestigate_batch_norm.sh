@@ -8,7 +8,7 @@
 # xaifake: no, tests/explainers/lrp/test_batch_norms.py::test_a_folded_network_answers_like_the_given_one
 # Picture: Two heatmaps of 8 by 8 pixels with different patterns.
 # Caption: The map of the network (left) and of its folded copy (right).
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
@@ -38,6 +38,6 @@ draw(*(m[0].sum(-1) for m in maps))
 found = np.corrcoef(*(m.ravel() for m in maps))[0, 1]
 print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
 print(f"correlation of the maps of the network and of its folded copy, which answers alike: {found:.2f}")
-assert found < 0.9, "the maps agree now"
+assert found < 0.75, "the maps agree now"
 print(f"Folding a batch norm, which changes no answer, changes the map: correlation {found:.2f}.")
 PYTHON

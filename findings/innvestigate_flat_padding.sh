@@ -8,7 +8,7 @@
 # xaifake: no, tests/explainers/test_lrp_options.py::test_the_input_is_where_no_weights_stand_before
 # Picture: Three heatmaps, the second and the third the same.
 # Caption: One network's map by the flat preset: with padding='same' (left), and behind a ZeroPadding2D (middle), where it equals the map of the plain preset (right).
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps --ignore-requires-python innvestigate==2.1.2
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import innvestigate
@@ -36,6 +36,6 @@ draw(*(m.reshape(8, 8, 3).sum(-1) for m in (flat, padded_flat, padded_plain)))
 print("innvestigate", version("innvestigate"), "tf_keras", version("tf_keras"))
 found = np.corrcoef(flat, padded_flat)[0, 1]
 print(f"preset and flat preset differ, 'same' padding: {not np.allclose(plain, flat)}; ZeroPadding2D: {not np.allclose(padded_plain, padded_flat)}")
-assert np.allclose(padded_plain, padded_flat) and not np.allclose(plain, flat), "the flat rule reaches the convolution now"
+assert np.allclose(padded_plain, padded_flat) and not np.allclose(plain, flat) and found < 0.75, "the flat rule reaches the convolution now"
 print(f"Behind a ZeroPadding2D the flat preset is the plain one; correlation with the flat map of the same network {found:.2f}.")
 PYTHON

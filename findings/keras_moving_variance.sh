@@ -6,7 +6,7 @@
 # Effect: the difference is small in large maps, but a seventh with 8 values per channel. After a move between libraries, training continues from different statistics and the logits drift.
 # Instead: when you move late layers of small batches, multiply by (n - 1) / n, and compare logits.
 # xaifake: no, its fused layer stores what Keras 3 stores: tests/detector/test_fused.py::test_fused_batch_norm_is_keras_in_every_precision
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq torch==2.13.0
 python - 2>errors.txt <<'PYTHON'
 import keras

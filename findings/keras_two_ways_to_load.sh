@@ -8,7 +8,7 @@
 # xaifake: no, one reader serves both: tests/data/test_dataset.py::test_encoded_faces_are_the_same
 # Picture: Two faces made of large pixels; the edges of the right one are jagged.
 # Caption: One picture as the data set loads it (left), and as load_img does (right).
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq scikit-image==0.26.0
 python - 2>errors.txt <<'PYTHON'
 import os

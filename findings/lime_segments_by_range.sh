@@ -31,6 +31,6 @@ pair = [mark_boundaries(picture, cut(scale * picture), (1, 1, 0)) for scale in (
 imsave("picture.png", (255 * np.kron(np.hstack(pair), np.ones((3, 3, 1)))).astype(np.uint8), check_contrast=False)
 print("lime", version("lime"), "scikit-image", version("scikit-image"))
 print("segments of one picture:", {n: int(c) for n, c in counts.items()})
-assert counts["0 to 255, floats"] > 3 * counts["0 to 1"], "the range does not matter now"
+assert counts["0 to 255, floats"] > 3 * counts["0 to 1"] and counts["0 to 255, uint8"] == counts["0 to 1"], "the range does not matter now"
 print(f"One picture has {counts['0 to 1']} segments from 0 to 1 and {counts['0 to 255, floats']} from 0 to 255 in floats.")
 PYTHON

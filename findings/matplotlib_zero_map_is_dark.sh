@@ -26,6 +26,6 @@ for axis, how in zip(axes, ({}, {"vmin": -1, "vmax": 1})):
 figure.savefig("picture.png", dpi=80)
 print("matplotlib", matplotlib.__version__)
 print("red, green and blue of a zero:", found)
-assert found["seismic"] == found["seismic, CenteredNorm"] == [0, 0, 0.3] and min(found["seismic, -1 to 1"]) > 0.98, "zero is white now"
+assert found["seismic"] == found["seismic, CenteredNorm"] == [0, 0, 0.3] and found["jet"] == [0, 0, 0.5] and min(found["seismic, -1 to 1"]) > 0.98, "zero is white now"
 print("A map of zeros is dark blue in 'seismic', also with CenteredNorm, and white from -1 to 1.")
 PYTHON

@@ -30,6 +30,6 @@ for name in ("cut.mp4", "cut.mkv"):
     first = round(frames[0].to_ndarray(format="rgb24").mean() / 2)
     found[name] = said, int(cv2.VideoCapture(name).get(cv2.CAP_PROP_FRAME_COUNT)), len(frames), first
     print(f"{name}: stream.frames {said}, CAP_PROP_FRAME_COUNT {found[name][1]}, decoded {len(frames)}, the first is frame {first} of the long one")
-assert found["cut.mp4"][1] == 100 > found["cut.mp4"][2] == 75 and found["cut.mkv"][3] == 0 < found["cut.mp4"][3], "they agree now"
+assert found["cut.mp4"] == (100, 100, 75, 25) and found["cut.mkv"][1:] == (100, 100, 0), "they agree now"
 print("The cut MP4 says 100 frames and shows 75, from frame 25; the cut MKV shows 100, from frame 0.")
 PYTHON

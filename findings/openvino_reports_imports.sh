@@ -49,7 +49,7 @@ print("consent, though nobody was asked:", consent)
 print("files in the home folder after the import:", len(left))
 for url, body in asked:
     print("would have been sent to", url, "with", ", ".join(body))
-as_guessed = consent and bool(left) and bool(asked)
+as_guessed = consent and len(left) == 2 and any("client_id" in body for _, body in asked)
 print(
     "Merely importing openvino names this user by an id in a file and posts an event without "
     "having asked." if as_guessed else "The behaviour has changed."

@@ -7,15 +7,34 @@
 # Instead: use -r, which keeps text as it is.
 # xaifake: no, tests/test_tools.py::test_names_of_digits_stay_text_from_the_profile_to_the_chapter
 source "$(dirname "$0")/environment.bash" papermill==2.7.0
-python - <<'PYTHON'
+python - 2>errors.txt <<'PYTHON'
+import json
+import subprocess
+import sys
 from importlib.metadata import version
 
-from papermill.cli import _resolve_type
+texts = ("24_23", "07", "1e3", "1_000.5")
+cell = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "source": "", "execution_count": None, "outputs": []}
+kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+with open("in.ipynb", "w") as file:
+    json.dump({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, file)
 
-found = {text: _resolve_type(text) for text in ("24_23", "07", "1e3", "nan", "1_000.5")}
+
+def passed(option):
+    """Return the values that a notebook gets if the texts are given with an option."""
+    given = [word for number, text in enumerate(texts) for word in (option, f"name{number}", text)]
+    subprocess.run([sys.executable, "-m", "papermill", "in.ipynb", "out.ipynb", "--prepare-only", *given], check=True)
+    with open("out.ipynb") as file:
+        cells = json.load(file)["cells"]
+    names = {}
+    exec("".join(cells[1]["source"]), names)
+    return [names[f"name{number}"] for number in range(len(texts))]
+
+
+found, raw = passed("-p"), passed("-r")
 print("papermill", version("papermill"))
-for text, value in found.items():
-    print(f"-p name {text:8} gives {value!r}")
-assert found["24_23"] == 2423 and found["07"] == 7, "the texts are taken otherwise now"
-print("Names of videos that are digits become numbers: give them with -r, which keeps text as it is.")
+for text, value, kept in zip(texts, found, raw):
+    print(f"{text:8} with -p gives {value!r}, with -r {kept!r}")
+assert found == [2423, 7, 1000.0, 1000.5] and raw == list(texts), "the texts are taken otherwise now"
+print("Names of videos that are digits become numbers with -p, and stay text with -r.")
 PYTHON

@@ -24,13 +24,16 @@ for name, more in (("JPEG", {"comment": b"made by me"}), ("WEBP", {})):
     Image.new("RGB", (64, 64), "grey").save("fake", name, exif=exif, xmp=XMP, icc_profile=profile, **more)
     with Image.open("fake") as image:
         image.crop((8, 8, 56, 56)).save("again", name)
-    for path in ("fake", "again"):
+        image.crop((8, 8, 56, 56)).save("kept", name, exif=image.getexif(), xmp=image.info.get("xmp"))
+    for path in ("fake", "again", "kept"):
         with Image.open(path) as image:
             there = {"EXIF": bool(image.getexif()), "XMP": "xmp" in image.info, "profile": "icc_profile" in image.info, "comment": "comment" in image.info}
         found[name, path] = [kind for kind, yes in there.items() if yes]
 print("Pillow", PIL.__version__)
 for (name, path), kinds in found.items():
     print(f"{name}, {path}: {', '.join(kinds) or 'nothing'}")
+assert found["JPEG", "fake"] == ["EXIF", "XMP", "profile", "comment"] and found["WEBP", "fake"] == ["EXIF", "XMP", "profile"]
+assert all({"EXIF", "XMP"} <= set(found[name, "kept"]) for name in ("JPEG", "WEBP"))
 assert found["JPEG", "again"] == ["comment"] and found["WEBP", "again"] == [], "other parts are kept now"
 print("After a crop a JPEG has its comment and no mark, a WebP nothing.")
 PYTHON

@@ -16,6 +16,6 @@ photo.save("photo.jpg", format="MPO", save_all=True, append_images=[depth])
 with Image.open("photo.jpg") as image:
     print("Pillow", PIL.__version__, "opens photo.jpg as", image.format)
     print("is_animated:", image.is_animated, " n_frames:", image.n_frames)
-    assert image.format == "MPO" and image.is_animated, "a photograph of several parts is none that moves now"
+    assert image.format == "MPO" and image.is_animated and image.n_frames == 2, "a photograph of several parts is none that moves now"
 print("A loop over the frames of everything that is_animated judges a depth map or a second lens as a face.")
 PYTHON

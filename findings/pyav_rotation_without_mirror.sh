@@ -6,19 +6,22 @@
 # Effect: if you rotate by the angle alone, you show a selfie upside down or leave it mirrored.
 # Instead: use the whole matrix, side_data['DISPLAYMATRIX'].
 # xaifake: no, tests/data/test_decoding.py::test_all_eight_display_matrices
-source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6
+# Picture: The letter F three times: upright, mirrored, and upside down.
+# Caption: A frame as it is stored (left), turned by the whole matrix (middle) and by frame.rotation alone (right).
+source "$(dirname "$0")/environment.bash" av==18.1.0 numpy==2.4.6 pillow==13.0.0
 python - <<'PYTHON'
 import struct
 from pathlib import Path
 
 import av
 import numpy as np
+from draw import draw
 
 
 def film(path, matrix):
-    """Write a video whose left half is bright, and a display matrix into its header."""
+    """Write a video of the letter F, bright on the left, and a display matrix into its header."""
     picture = np.zeros((64, 64, 3), np.uint8)
-    picture[:, :32] = 255
+    picture[8:56, 16:24] = picture[8:16, 16:48] = picture[28:36, 16:40] = 255
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width = stream.height = 64
@@ -39,11 +42,15 @@ for name, matrix in {"upright": (1, 0, 0, 1), "mirrored": (-1, 0, 0, 1), "flippe
     film(f"{name}.mp4", matrix)
     with av.open(f"{name}.mp4") as container:
         frame = next(container.decode(video=0))
-    left = frame.to_ndarray(format="gray")[:, :32].mean() > 128
+    grey = frame.to_ndarray(format="gray")
+    left = grey[:, :32].mean() > 2 * grey[:, 32:].mean()
+    if name == "mirrored":
+        stored = np.dstack([grey] * 3)
+        draw(stored, stored[:, ::-1], np.rot90(stored, round(frame.rotation / 90)), side=128)
     found[name] = frame.rotation, bool(left)
     print(f"{name}: rotation {frame.rotation}, bright side as it was filmed: {bool(left)}")
 print("PyAV", av.__version__)
 assert all(left for _, left in found.values())
-assert found["flipped"][0] == 0 and abs(found["mirrored"][0]) == 180, "mirroring is told otherwise now"
+assert found["flipped"][0] == found["upright"][0] == 0 and abs(found["mirrored"][0]) == 180, "mirroring is told otherwise now"
 print("A mirrored video has the angle of a half turn, a flipped one that of an upright one: read the whole matrix, side_data['DISPLAYMATRIX'].")
 PYTHON

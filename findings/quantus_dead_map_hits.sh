@@ -6,10 +6,13 @@
 # Effect: each failed explanation counts as a full hit, so a method that fails often wins the pointing game.
 # Instead: leave out maps without a positive value before scoring, and report how many there were.
 # xaifake: no, an empty map scores the mask's share: tests/judge/test_localisation.py::test_scores_are_those_computed_by_hand
+# Picture: Three squares with one black frame each; the second is empty, the others are full of red cells.
+# Caption: The three maps of a batch and their mask (black frame). Only the empty one is a hit.
 source "$(dirname "$0")/environment.bash" torch==2.13.0 numpy==2.4.6 quantus==0.6.0
 python - 2>errors.txt <<'PYTHON'
 import numpy as np
 import quantus
+from draw import colours, draw
 from importlib.metadata import version
 
 maps = np.random.default_rng(0).random((3, 1, 8, 8))
@@ -25,14 +28,24 @@ def score(metric, chosen):
     )
 
 
+def framed(heatmap):
+    """Return a map in colours, with a black frame about the mask."""
+    drawn = np.kron(colours(heatmap), np.ones((20, 20, 1)))
+    drawn[100:, 100:][:3] = drawn[100:, 100:][:, :3] = drawn[-3:, 100:] = drawn[100:, -3:] = 0
+    return drawn
+
+
+draw(*(framed(m[0]) for m in maps))
 print("quantus", version("quantus"))
 try:
-    print("the empty map alone:", score(quantus.PointingGame, maps[1:2]))
+    refused = score(quantus.PointingGame, maps[1:2])
 except AssertionError as error:
-    print("the empty map alone is refused:", str(error)[:74])
+    refused = f"refused, '{str(error)[:61]}'"
+print("the empty map alone:", refused)
 hits = [bool(hit) for hit in score(quantus.PointingGame, maps)]
 ranks = [round(float(x), 2) for x in score(quantus.RelevanceRankAccuracy, maps)]
 print("random, empty, random map, pointing game:", hits, "relevance rank:", ranks)
-assert hits[1] and not hits[0], "an empty map is no hit now"
+assert "refused" in str(refused), "the empty map alone is scored now"
+assert hits == [False, True, False], "an empty map is no hit now"
 print("In a batch the empty map is the only hit of three.")
 PYTHON

@@ -15,9 +15,9 @@ from importlib.metadata import version
 weak = np.random.default_rng(0).normal(size=(1, 1, 16, 16))
 
 
-def score(metric, chosen):
+def score(metric, chosen, **how):
     count = len(chosen)
-    return float(metric(disable_warnings=True)(
+    return float(metric(disable_warnings=True, **how)(
         model=None, x_batch=np.zeros((count, 3, 16, 16)), y_batch=np.zeros(count, int), a_batch=chosen.copy(), channel_first=True
     )[0])
 
@@ -29,7 +29,11 @@ for metric in (quantus.EffectiveComplexity, quantus.Sparseness):
         score(metric, weak if factor is None else np.concatenate([weak, factor * weak])) for factor in (None, 1, 1e4, 1e6)
     ]
     print(f"{metric.__name__} of one map: alone, and beside itself times 1, 1e4, 1e6:", [round(s, 3) for s in found[metric.__name__]])
+divided = np.concatenate([m / np.abs(m).max() for m in (weak, 1e6 * weak)])
+apart = [score(metric, divided, normalise=False) for metric in (quantus.EffectiveComplexity, quantus.Sparseness)]
+print("each map divided by its largest value, normalise=False, beside itself times 1e6:", [round(s, 3) for s in apart])
 alone, same, strong, stronger = found["EffectiveComplexity"]
-assert alone == same > strong > stronger == 0, "the maps beside it do not matter now"
+sparse = found["Sparseness"]
+assert alone == same > strong > stronger == 0 and sparse[0] == sparse[1] > sparse[3] + 0.05 and np.allclose(apart, [alone, sparse[0]]), "the maps beside it do not matter now"
 print(f"A map of {alone:.0f} relevant pixels has {strong:.0f} beside a map that is 1e4 times as strong.")
 PYTHON

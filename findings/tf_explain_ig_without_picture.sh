@@ -8,7 +8,7 @@
 # xaifake: no, tests/explainers/test_gradients.py::test_integrated_gradients_of_a_linear_model_are_exact
 # Picture: A picture whose left half is black, a heatmap with colour also over a part of the black half, and one that is empty there.
 # Caption: The picture (left), tf-explain's map (middle), and the map times the picture (right).
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps tf-explain==0.3.1
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import numpy as np

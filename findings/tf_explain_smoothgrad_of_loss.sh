@@ -8,7 +8,7 @@
 # xaifake: no, tests/explainers/test_gradients.py::test_the_gradient_of_the_small_detector_agrees_with_differences
 # Picture: Two heatmaps, red in one where the other is blue.
 # Caption: The network with two outputs: the gradient of the score (left), and tf-explain's SmoothGrad (right).
-source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 opencv-python-headless==5.0.0.93
+source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
 pip install -qq --no-deps tf-explain==0.3.1
 TF_USE_LEGACY_KERAS=1 python - 2>errors.txt <<'PYTHON'
 import numpy as np
@@ -35,6 +35,6 @@ for outputs, activation in ((1, "sigmoid"), (2, "softmax")):
     found[outputs] = np.abs(smooth).max(), alike
     print(f"{outputs} output(s), {activation}: largest value {found[outputs][0]:.3g}, correlation with the gradient {alike:.2f}")
 draw(*(m.reshape(8, 8, 3).sum(-1) for m in (gradient, smooth)))
-assert found[1][0] == 0 and found[2][1] < -0.9, "it follows something else now"
+assert found[1][0] == 0 and found[2][1] < -0.99, "it follows something else now"
 print(f"One sigmoid: an empty map. Two outputs: correlation {found[2][1]:.2f} with the gradient of the score.")
 PYTHON

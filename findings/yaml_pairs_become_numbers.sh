@@ -16,6 +16,6 @@ numbers = sum(isinstance(yaml.safe_load(pair), int) for pair in pairs)
 print("PyYAML", yaml.__version__)
 print("read as:", named)
 print(f"of 1000 names in the form 012_345, {numbers} become integers; {sum(p[0] == '0' for p in pairs)} begin with 0, octal where no digit is 8 or 9")
-assert named["033_097"] == "033_097" and named["024_073"] == 10299 and named["519_515"] == 519515, "names stay text now"
+assert named["033_097"] == "033_097" and named["024_073"] == 10299 and named["519_515"] == 519515 and numbers == 945, "names stay text now"
 print("024_073 becomes 10299 and 519_515 becomes 519515, while 033_097 stays text.")
 PYTHON

@@ -49,6 +49,6 @@ draw(*(np.repeat(m[:, None], 3, 1) for m in maps[::-1]), side=162)
 print("zennit", version("zennit"), "torch", version("torch"))
 print(f"sums, one module twice and two copies: {sums[0]:.2f}, {sums[1]:.2f}")
 print(f"correlation of the two maps: {found:.2f}")
-assert abs(sums[0] - sums[1]) < 0.01 and found < 0.9, "the maps are alike now"
+assert abs(sums[0] - sums[1]) < 0.01 and found < 0.75, "the maps are alike now"
 print(f"The map of one module that is used twice correlates {found:.2f} with the right one; the sums agree.")
 PYTHON
