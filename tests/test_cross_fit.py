@@ -136,3 +136,13 @@ def test_one_folds_weights_are_kept(monkeypatch, tmp_path, fold):
     kept = {path.name for path in (tmp_path / "records" / f"2.0_{fold}").iterdir()}
     weights = {"weights.safetensors"} if fold == 0 else set()
     assert kept == {"card.json", "answers.parquet", *weights}
+
+
+def test_the_tables_say_what_the_page_concludes():
+    found = [cross_fit.scores(pd.read_parquet(path)).value
+             for path in sorted(cross_fit.RECORDS.glob("*/" + cross_fit.ANSWERS))]  # fmt: skip
+    assert found
+    for one in found:
+        assert one["auc_degraded"] > 0.85 > 0.65 > one["auc_undegraded"]
+        assert one["undegraded_at"] < 0.15
+        assert one["blurred"] > 0.5 > 0.15 > one["blurred_at"]
