@@ -5,7 +5,7 @@
 # Expected: the gradient of the class's score, as in the library's other methods.
 # Effect: a detector with one sigmoid gets an empty map. One with two outputs gets a map with red and blue exchanged, and the surer the detector, the fainter the map.
 # Instead: average gradients of the logit.
-# xaifake: no, tests/explainers/test_gradients.py::test_the_gradient_of_the_small_detector_agrees_with_differences
+# xaifake: no, tests/explainers/test_masking.py::test_smoothgrad_is_the_mean_over_noisy_copies
 # Picture: Two heatmaps, red in one where the other is blue.
 # Caption: The network with two outputs: the gradient of the score (left), and tf-explain's SmoothGrad (right).
 source "$(dirname "$0")/environment.bash" tensorflow==2.20.0 keras==3.15.0 tf_keras==2.20.1 numpy==2.4.6 matplotlib==3.11.2 pillow==13.0.0 opencv-python-headless==5.0.0.93
